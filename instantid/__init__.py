@@ -1,0 +1,1 @@
+"""InstantID Studio: one photo of a face becomes any picture of that person."""
