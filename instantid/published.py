@@ -1,0 +1,67 @@
+"""The published weights: every part of the `sdxl` bundle by repository and file, and what its licence allows.
+
+Data only. Commits are not written here: the first fetch records them in a lock file.
+"""
+
+_NO_SMALL_PRINT = "See the model card for its terms."
+_INSTANTID = (
+    "research only, says InstantID's README (its model card is tagged apache-2.0): the checkpoints build on "
+    "insightface's models, which are for non-commercial research."
+)
+_SDXL = "CreativeML Open RAIL++-M: use-based restrictions, to be passed on."
+
+SDXL = {
+    "name": "sdxl",
+    "base": "wangqixun/YamerMIX_v8",
+    "identitynet": "InstantX/InstantID/ControlNetModel",
+    "identity_adapter": "InstantX/InstantID/ip-adapter.bin",
+    # A mirror of insightface's antelopev2.zip, whose own address was lost for a while (InstantID#38). The other
+    # three models of the pack are not read.
+    "faces": {
+        "kind": "insightface",
+        "path": "DIAMONIK7777/antelopev2/{scrfd_10g_bnkps.onnx,glintr100.onnx}",
+    },
+    "vae": "madebyollin/sdxl-vae-fp16-fix",
+    "previewer": "madebyollin/taesdxl",
+    "controlnets": {
+        "pose": "thibaud/controlnet-openpose-sdxl-1.0",
+        "canny": "diffusers/controlnet-canny-sdxl-1.0-small",
+        "depth": "diffusers/controlnet-depth-sdxl-1.0-small",
+    },
+    "annotators": {
+        "pose": "lllyasviel/Annotators/{body_pose_model.pth,hand_pose_model.pth,facenet.pth}",
+        "depth": "depth-anything/Depth-Anything-V2-Small-hf",
+    },
+    "loras": {
+        "lcm": "latent-consistency/lcm-lora-sdxl/pytorch_lora_weights.safetensors",
+        "lightning": "ByteDance/SDXL-Lightning/sdxl_lightning_4step_lora.safetensors",
+        "hyper": "ByteDance/Hyper-SD/Hyper-SDXL-8steps-CFG-lora.safetensors",
+    },
+    "style_adapter": "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl.safetensors",
+    "image_encoder": "h94/IP-Adapter/sdxl_models/image_encoder",
+    "licences": {
+        "base": f"MIT by its tag; a merge of SDXL models, so read it together with {_SDXL}",
+        "identitynet": _INSTANTID,
+        "identity_adapter": _INSTANTID,
+        "faces": "insightface antelopev2: non-commercial research only.",
+        "vae": "MIT.",
+        "previewer": "MIT.",
+        "controlnets.pose": f"“other” by its tag. {_NO_SMALL_PRINT}",
+        "controlnets.canny": _SDXL,
+        "controlnets.depth": _SDXL,
+        "annotators.pose": f"OpenPose's body and hand models: CMU, non-commercial research only. {_NO_SMALL_PRINT}",
+        "annotators.depth": "Apache-2.0 (Small; the larger ones are not).",
+        "loras.lcm": _SDXL,
+        "loras.lightning": _SDXL,
+        "loras.hyper": f"Not stated by a tag. {_NO_SMALL_PRINT}",
+        "style_adapter": "Apache-2.0.",
+        "image_encoder": "Apache-2.0.",
+    },
+}
+
+BASES = {
+    "yamermix": {"base": SDXL["base"], "licence": SDXL["licences"]["base"]},
+    "realvisxl": {"base": "SG161222/RealVisXL_V5.0", "licence": _SDXL},
+    "sdxl-base": {"base": "stabilityai/stable-diffusion-xl-base-1.0", "licence": _SDXL},
+}
+"""What `open_bundle("sdxl:<name>")` swaps in; plain "sdxl" is the reference's choice, YamerMIX."""
