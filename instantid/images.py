@@ -25,7 +25,7 @@ MIN_SIDE = 32  # no face model sees anything in less
 CANVAS_SIDES = (64, 4096)  # Request.width and height
 GRID = 8  # the VAE's downsampling
 # Not every format Pillow knows: EPS, for one, starts Ghostscript on the upload.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 ACCEPTED = "Use a JPEG, PNG, WebP, HEIC or AVIF picture"
 # What Pillow's decoders raise on damaged data: found by damaging files, see tests/test_images.py.
 DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, RuntimeError)
