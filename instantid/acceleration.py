@@ -1,0 +1,95 @@
+"""Where weights live and in what precision: what changes speed and memory, never meaning."""
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from diffusers import DiffusionPipeline, StableDiffusionXLControlNetPipeline
+from diffusers.hooks import apply_group_offloading
+
+logger = logging.getLogger(__name__)
+
+Placement = Literal["resident", "model offload", "group offload"]
+PLACEMENTS: tuple[Placement, ...] = ("resident", "model offload", "group offload")
+GIB = 2**30
+HEADROOM = 3 * GIB  # activations of a guided step and of the VAE at one megapixel in half precision [judged]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The device that computes, the precision of the weights, and how the weights reach the device."""
+
+    device: torch.device
+    dtype: torch.dtype
+    placement: Placement
+
+    def __str__(self) -> str:
+        precision = str(self.dtype).removeprefix("torch.")
+        where = {"cuda": "NVIDIA GPU", "mps": "Apple GPU", "cpu": "CPU"}.get(
+            self.device.type, str(self.device)
+        )
+        return f"{where}, {precision}" + ("" if self.placement == "resident" else f", {self.placement}")
+
+
+def choose_device() -> torch.device:
+    """The fastest device at hand: CUDA, then Apple's, then the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose_dtype(device: torch.device) -> torch.dtype:
+    """float16 on CUDA; float32 elsewhere: Apple GPUs give black pictures in half precision (InstantID#22)."""
+    return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def choose_placement(*, device: torch.device, total: int, working: int, free: int) -> Placement:
+    """How to place weights of `total` bytes, of which one step needs `working`, in `free` bytes of memory."""
+    if device.type != "cuda" or free >= total + HEADROOM:
+        return "resident"
+    return "model offload" if free >= working + HEADROOM else "group offload"
+
+
+def make_plan(
+    pipeline: StableDiffusionXLControlNetPipeline, device: torch.device, placement: Placement | None
+) -> Plan:
+    """Decide where a loaded pipeline's weights live; `placement` None chooses by the memory that is free."""
+    if placement is None:
+        parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+        placement = choose_placement(
+            device=device,
+            total=weight_bytes(*parts),
+            working=weight_bytes(pipeline.unet, pipeline.controlnet),
+            free=torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0,
+        )
+    if placement == "group offload":
+        pipeline.vae.enable_tiling()  # its peak at one megapixel would not fit beside anything else on 8 GB
+    return Plan(device, pipeline.unet.dtype, placement)
+
+
+def weight_bytes(*modules: torch.nn.Module) -> int:
+    """Memory that the parameters take, in bytes."""
+    return sum(weight.numel() * weight.element_size() for module in modules for weight in module.parameters())
+
+
+def place(plan: Plan, pipeline: DiffusionPipeline) -> None:
+    """Bring a pipeline's parts where `plan` wants them. Called again whenever its ControlNets change."""
+    if plan.placement == "resident":
+        pipeline.to(plan.device)
+    elif plan.placement == "model offload":
+        pipeline.enable_model_cpu_offload(device=plan.device)
+    else:
+        for part in pipeline.components.values():
+            nets = getattr(part, "nets", [part])  # several ControlNets travel one by one
+            for module in nets:
+                if isinstance(module, torch.nn.Module):
+                    _offload_groups(plan, module)
+
+
+def _offload_groups(plan: Plan, module: torch.nn.Module) -> None:
+    if hasattr(module, "_diffusers_hook"):  # placed by an earlier request
+        return
+    apply_group_offloading(
+        module, onload_device=plan.device, offload_device=torch.device("cpu"), offload_type="leaf_level"
+    )

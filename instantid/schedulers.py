@@ -1,0 +1,54 @@
+"""Samplers by the names people know. Each is built from the base model's own, pristine configuration.
+
+Never from the current scheduler's: settings of the last request would leak into the next (the reference's
+"Karras" stays on after it is unchosen).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffusers import (
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LCMScheduler,
+    SchedulerMixin,
+    TCDScheduler,
+    UniPCMultistepScheduler,
+)
+
+from .errors import InvalidRequest
+from .request import SchedulerName
+
+_DPM = {"algorithm_type": "dpmsolver++", "use_karras_sigmas": False}
+_SDE = {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": False}
+SCHEDULERS: dict[SchedulerName, tuple[type[SchedulerMixin], dict[str, Any]]] = {
+    "Euler": (EulerDiscreteScheduler, {}),
+    "Euler a": (EulerAncestralDiscreteScheduler, {}),
+    "DEIS": (DEISMultistepScheduler, {}),
+    "Heun": (HeunDiscreteScheduler, {}),
+    "DPM++ 2M": (DPMSolverMultistepScheduler, _DPM),
+    "DPM++ 2M Karras": (DPMSolverMultistepScheduler, _DPM | {"use_karras_sigmas": True}),
+    "DPM++ 2M SDE": (DPMSolverMultistepScheduler, _SDE),
+    "DPM++ 2M SDE Karras": (DPMSolverMultistepScheduler, _SDE | {"use_karras_sigmas": True}),
+    "UniPC": (UniPCMultistepScheduler, {}),
+    "LCM": (LCMScheduler, {}),
+    "TCD": (TCDScheduler, {}),
+}
+
+
+def build(name: SchedulerName, config: Mapping[str, Any], steps: int) -> SchedulerMixin:
+    """A fresh scheduler.
+
+    Args:
+        config: the base model's scheduler configuration, as it was loaded.
+        steps: of the run; LCM and TCD cannot take more than they were distilled from.
+    """
+    kind, settings = SCHEDULERS[name]
+    scheduler = kind.from_config(dict(config), **settings)
+    most = scheduler.config.get("original_inference_steps")
+    if most is not None and steps > most:
+        raise InvalidRequest(f"{name} takes at most {most} steps (4 to 8 are usual), got {steps}.")
+    return scheduler
