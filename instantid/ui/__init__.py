@@ -1,0 +1,48 @@
+"""The page, in Gradio. It is given callables and data (`Studio`) and never imports the engine."""
+
+import html
+
+import gradio as gr
+
+from .api import connect_api
+from .examples import build_examples
+from .inputs import build_inputs
+from .look import launch_options
+from .photos import notice
+from .results import build_results
+from .run import connect_run
+from .studio import Example, Studio
+
+__all__ = ["Example", "Studio", "build_ui", "launch_options"]
+
+UNTRAINED = (
+    "These weights are untrained: everything works as it will, but the pictures are abstract and show no likeness."
+)
+
+
+def build_ui(studio: Studio) -> gr.Blocks:
+    """Build the page. Launch it with `launch(**launch_options(studio))`."""
+    with gr.Blocks(
+        title=studio.title,
+        analytics_enabled=False,
+        delete_cache=(3600, 6 * 3600),  # uploads and results are people's faces: they do not stay
+    ) as page:
+        gr.HTML(_masthead(studio), elem_id="masthead")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=1, min_width=340):
+                inputs = build_inputs(studio)
+            with gr.Column(scale=1, min_width=340):
+                results = build_results(studio)
+        build_examples(studio, inputs)
+        connect_run(studio, inputs, results)
+        connect_api(studio, inputs)
+    return page.queue(max_size=32)
+
+
+def _masthead(studio: Studio) -> str:
+    warning = notice(UNTRAINED, warning=True) if studio.untrained else ""
+    return (
+        f'<div class="bar"><div><h1>{html.escape(studio.title)}</h1>'
+        "<p>One photo of a face becomes any picture of that person.</p></div>"
+        f'<span class="bundle">{html.escape(studio.banner)}</span></div>{warning}'
+    )

@@ -1,0 +1,57 @@
+"""The page's looks, and how to launch it. Nothing here is fetched from the network."""
+
+from typing import Any
+
+import gradio as gr
+from gradio.themes.utils.fonts import LocalFont
+
+from .studio import Studio
+
+CSS = """
+.gradio-container { max-width: 1320px !important; margin: 0 auto !important; }
+#masthead h1 { font-size: 1.6rem; font-weight: 650; letter-spacing: -.02em; margin: 0; line-height: 1.2; }
+#masthead p { margin: .15rem 0 0; color: var(--body-text-color-subdued); }
+#masthead .bar { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: center;
+  justify-content: space-between; }
+#masthead .bundle { border: 1px solid var(--border-color-primary); border-radius: 999px;
+  padding: .25rem .8rem; font-size: .85rem; background: var(--background-fill-primary); }
+.hint, .hint p { font-size: .82rem !important; color: var(--body-text-color-subdued) !important; margin: 0; }
+.notice { border-left: 3px solid var(--color-accent); padding: .5rem .8rem; border-radius: 6px;
+  background: var(--background-fill-secondary); color: var(--body-text-color); font-size: .9rem; }
+.notice.warning { border-color: #d97706; background: color-mix(in srgb, #f59e0b 14%, transparent); }
+.status { display: grid; gap: .4rem; min-height: 2.6rem; font-size: .95rem; color: var(--body-text-color); }
+.status progress { width: 100%; height: 6px; accent-color: var(--color-accent); }
+.status .detail { color: var(--body-text-color-subdued); font-size: .85rem; }
+"""
+
+
+def _theme() -> gr.themes.Base:
+    return gr.themes.Default(
+        primary_hue="teal",
+        neutral_hue="stone",
+        radius_size="lg",
+        font=[LocalFont("IBM Plex Sans"), "ui-sans-serif", "system-ui", "sans-serif"],
+        font_mono=[LocalFont("IBM Plex Mono"), "ui-monospace", "monospace"],
+    ).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_500",
+        button_primary_text_color="white",
+        block_label_text_weight="500",
+        block_title_text_weight="550",
+    )
+
+
+def launch_options(studio: Studio) -> dict[str, Any]:
+    """Keyword arguments for `Blocks.launch`: theme, CSS, and the folders whose files the page may show."""
+    shown = [example.face for example in studio.examples]
+    shown += [example.pose for example in studio.examples if example.pose]
+    shown += [style.preview for style in studio.styles.values() if style.preview]
+    return {
+        "theme": _theme(),
+        "css": CSS,
+        "footer_links": ["api", "settings"],
+        "run_history": False,  # it would keep people's photos in the browser
+        "allowed_paths": sorted({str(path.resolve().parent) for path in shown}),
+    }

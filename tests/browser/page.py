@@ -1,0 +1,101 @@
+"""Drive the page as a person would: open, upload, press, wait for what shows. No fixed waits.
+
+Works on any server of the page; `TIMEOUT` suits the fake engine, real ones pass their own.
+"""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+TIMEOUT = 15_000
+
+
+@contextmanager
+def chromium():
+    """Debian's Chromium."""
+    if not CHROMIUM.exists():
+        raise RuntimeError(
+            f"The browser tests drive {CHROMIUM}, which is not there. Install it: apt-get install chromium"
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_page(browser: Browser, url: str, *, size: dict = DESKTOP, dark: bool = False) -> Page:
+    """A new visitor (own session) on the page, ready for input."""
+    page = browser.new_context(viewport=size, accept_downloads=True).new_page()
+    page.set_default_timeout(TIMEOUT)
+    page.goto(f"{url}?__theme={'dark' if dark else 'light'}")
+    expect(page.get_by_role("button", name="Generate", exact=True)).to_be_enabled()
+    return page
+
+
+def upload_face(page: Page, *photos: Path) -> None:
+    """Give face photos."""
+    _upload(page, "people", photos)
+
+
+def upload_pose(page: Page, photo: Path) -> None:
+    """Give the pose photo."""
+    _upload(page, "pose_image", [photo])
+
+
+def _upload(page: Page, field: str, photos) -> None:
+    box = page.locator(f"#{field}-box")
+    box.locator("input[type=file]").first.set_input_files([str(photo) for photo in photos])
+    expect(box.locator("img").first).to_be_visible()
+
+
+def write_prompt(page: Page, text: str) -> None:
+    """Fill the prompt."""
+    page.locator("#prompt textarea").fill(text)
+
+
+def press(page: Page, name: str) -> None:
+    """Press the button called `name`."""
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def status(page: Page) -> Locator:
+    """The status line."""
+    return page.locator("#status")
+
+
+def wait_for_picture(page: Page, timeout: float = TIMEOUT) -> str:
+    """Wait until a run is done; return the first picture's address."""
+    expect(status(page)).to_contain_text("Done in", timeout=timeout)
+    picture = page.locator("#pictures img").first
+    expect(picture).to_be_visible()
+    return picture.get_attribute("src")
+
+
+def seed(page: Page) -> int:
+    """What the seed box holds. It sits in “Advanced”, which this opens."""
+    box = page.locator("#seed input")
+    if not box.is_visible():
+        page.locator("#advanced button").first.click()
+    expect(box).to_be_visible()
+    return int(box.input_value())
+
+
+def toast(page: Page) -> Locator:
+    """The error message that pops up."""
+    return page.locator(".toast-body, [data-testid=toast-body]").first

@@ -1,0 +1,167 @@
+"""A studio for the page's tests: quick, but driven by the pictures that it is really given.
+
+A face is a patch of SKIN colour: a grey photo has none, a photo with two patches has two faces.
+"""
+
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
+from skimage.measure import label, regionprops
+
+from instantid.errors import NoFaceFound
+from instantid.images import open_image
+from instantid.request import MAX_SEED, Face, Request, Result, Step
+from instantid.ui import Studio
+
+SKIN = (224, 172, 138)
+
+
+@dataclass(frozen=True)
+class Style:
+    """What the page reads of a style."""
+
+    name: str
+    family: str
+    prompt: str
+    negative: str = ""
+    suggested: dict[str, float] = field(default_factory=dict)
+    preview: Path | None = None
+
+
+STYLES = [
+    Style("(No style)", "", "{prompt}"),
+    Style("Watercolor", "Painting", "watercolor painting, {prompt}, soft washes of paint"),
+    Style("Oil painting", "Painting", "oil painting of {prompt}, impasto", suggested={"adapter_strength": 0.6}),
+    Style("Film Noir", "Cinema", "film noir, {prompt}, hard light and long shadows"),
+]
+
+
+def draw_photo(faces: int = 1, size: tuple[int, int] = (320, 320)) -> Image.Image:
+    """A photo with `faces` faces, the first the largest."""
+    photo = Image.new("RGB", size, (120, 140, 160))
+    width, height = size
+    draw = ImageDraw.Draw(photo)
+    for i in range(faces):
+        radius = width / (3.2 * max(faces, 1)) - 4 * i
+        x, y = width * (i + 0.5) / faces, height * 0.45
+        draw.ellipse((x - radius, y - radius * 1.2, x + radius, y + radius * 1.2), fill=SKIN)
+        for dx in (-0.4, 0.4):
+            draw.ellipse((x + dx * radius - 3, y - 12, x + dx * radius + 3, y - 6), fill=(40, 30, 30))
+    return photo
+
+
+def find_faces(source: Path | Image.Image) -> list[Face]:
+    """The patches of skin, largest first."""
+    pixels = np.asarray(open_image(source), dtype=int)
+    skin = np.abs(pixels - SKIN).max(axis=2) < 12
+    patches = sorted((patch for patch in regionprops(label(skin)) if patch.area > 200), key=lambda p: -p.area)
+    faces = []
+    for patch in patches:
+        top, left, bottom, right = patch.bbox
+        points = [(left + (right - left) * x, top + (bottom - top) * y) for x, y in
+                  ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.75), (0.65, 0.75))]  # fmt: skip
+        faces.append(Face(np.full(8, patch.area), points, (left, top, right, bottom)))
+    return faces
+
+
+def number_faces(source: Path | Image.Image, faces: list[Face]) -> Image.Image:
+    """The photo with a numbered box around each face."""
+    numbered = open_image(source).copy()
+    draw = ImageDraw.Draw(numbered)
+    for i, face in enumerate(faces, start=1):
+        draw.rectangle([float(value) for value in face.box], outline=(255, 255, 255), width=3)
+        draw.text((float(face.box[0]) + 6, float(face.box[1]) + 4), str(i), fill="white", font_size=24)
+    return numbered
+
+
+class FakeEngine:
+    """Draws the request instead of imagining it.
+
+    Args:
+        held: stay at step 1 until `gate` is set.
+        pace: seconds a step takes.
+    """
+
+    def __init__(self, *, held: bool = False, pace: float = 0.0, steps: int | None = None):
+        self.gate = threading.Event()
+        if not held:
+            self.gate.set()
+        self.pace = pace
+        self.steps = steps
+        self.requests: list[Request] = []
+        self.closed = threading.Event()
+
+    def generate(self, request: Request) -> Iterator[Step | Result]:
+        """Yield steps, then the result; raise NoFaceFound as the real engine does."""
+        self.requests.append(request)
+        for photo in request.people[0].references:
+            if len(find_faces(photo.image)) < photo.face:
+                raise NoFaceFound(f"No face found in “{Path(photo.image).name}”.")
+        filled = self._fill(request)
+        total = self.steps or filled.steps
+        try:
+            for number in range(1, total + 1):
+                yield Step(number, total, self._draw(filled, filled.seed).resize((96, 96)))
+                while not self.gate.wait(0.05):  # a long step: alive, and open to being closed
+                    yield Step(number, total, None)
+                threading.Event().wait(self.pace)
+        except GeneratorExit:
+            self.closed.set()
+            raise
+        images = [self._draw(filled, filled.seed + i) for i in range(filled.images)]
+        yield Result(
+            images=images,
+            seed=filled.seed,
+            request=filled,
+            timings={"total": 1.5},
+            control_maps={"keypoints": Image.new("RGB", (64, 64)), "canny": Image.new("RGB", (64, 64), "white")},
+            likeness=[0.71] + [None] * (len(images) - 1),
+            bundle={"name": "fake"},
+        )
+
+    def _fill(self, request: Request) -> Request:
+        seed = random.randint(0, MAX_SEED - 16) if request.seed is None else request.seed
+        size = (request.width or 256, request.height or 320)
+        return request.replace(seed=seed, width=size[0], height=size[1])
+
+    def _draw(self, request: Request, seed: int) -> Image.Image:
+        colour = tuple(random.Random(seed).randint(40, 200) for _ in range(3))
+        picture = Image.new("RGB", (request.width, request.height), colour)
+        draw = ImageDraw.Draw(picture)
+        draw.ellipse((60, 60, request.width - 60, request.height - 60), fill=SKIN)
+        draw.multiline_text((10, 10), f"{request.prompt}\n{request.style}\nseed {seed}", fill="white")
+        return picture
+
+
+def save(result: Result, folder: Path) -> list[Path]:
+    """Write PNGs that carry their seed."""
+    paths = []
+    for seed, image in zip(result.seeds, result.images):
+        note = PngInfo()
+        note.add_text("seed", str(seed))
+        paths.append(folder / f"instantid-{seed}.png")
+        image.save(paths[-1], pnginfo=note)
+    return paths
+
+
+def fake_studio(engine: FakeEngine, **changes) -> Studio:
+    """A studio on `engine`; `changes` replace its parts."""
+    parts = {
+        "generate": engine.generate,
+        "find_faces": find_faces,
+        "number_faces": number_faces,
+        "save": save,
+        "styles": {style.name: style for style in STYLES},
+        "schedulers": ("Euler", "DPM++ 2M Karras", "UniPC"),
+        "controls": ("pose", "canny", "depth"),
+        "defaults": {"width": 256, "height": 320, "steps": 4, "guidance_scale": 5.0},
+        "banner": "fake · CPU",
+        "default_negative": "low quality, watermark",
+    }
+    return Studio(**(parts | changes))
