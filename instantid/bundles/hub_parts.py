@@ -1,35 +1,20 @@
-"""Brings files from the Hugging Face hub to this machine: pinned, checked, resumable.
+"""What lies here of the hub's repositories: places on the hub, the commits they are pinned at, their local files.
 
-Knows repositories, commits, files and bytes; not what they are for. Files lie in huggingface_hub's own cache,
-shared with every other program. Which commit a part was taken from, and how large its files are, is recorded in
-a lock file at the first fetch; from then on that commit is used, whatever its publisher does.
+Knows no network. Files lie in huggingface_hub's own cache, shared with every other program. Which commit a part
+was taken from, and how large its files are, is recorded in a lock file at the first fetch; from then on that
+commit is used, whatever its publisher does.
 """
 
-import hashlib
 import json
-import logging
 import os
 import re
-import shutil
-import struct
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import httpx2
-import huggingface_hub
-from huggingface_hub import constants, errors, file_download
-from huggingface_hub.utils import WeakFileLock, build_hf_headers, tqdm
+from huggingface_hub import constants
 
-from .errors import DownloadError
-
-logger = logging.getLogger(__name__)
-
-OnProgress = Callable[[str, int, int], None]
-TIMEOUT = 20  # seconds without an answer
-SPARE = 256 * 2**20  # bytes to leave free on the disk
+from ..errors import DownloadError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +80,12 @@ class Pinned:
     def missing(self, hub: Hub) -> list[str]:
         """Files that are not here, or not whole."""
         folder = self.snapshot(hub)
-        return [name for name, (size, _) in self.files.items() if _size(folder / name) != size]
+        return [name for name, (size, _) in self.files.items() if size_or_none(folder / name) != size]
 
 
 def locate(part: str, source: HubSource, *, lock: Path, hub: Hub, remedy: str) -> Path:
     """The local file or folder of a part that has been fetched; `remedy` is what to run when it has not."""
-    pinned = _read_lock(lock).get(part)
+    pinned = read_lock(lock).get(part)
     if pinned is None or pinned.source != source:
         raise DownloadError(f"The {part} ({source.repo}) has not been fetched yet. Run: {remedy}")
     if missing := pinned.missing(hub):
@@ -113,7 +98,7 @@ def locate(part: str, source: HubSource, *, lock: Path, hub: Hub, remedy: str) -
 
 def known_size(part: str, source: object, *, lock: Path | None) -> int | None:
     """Bytes of a part that the lock file knows of, or None."""
-    pinned = _read_lock(lock).get(part) if lock else None
+    pinned = read_lock(lock).get(part) if lock else None
     return pinned.size if pinned and pinned.source == source else None
 
 
@@ -124,47 +109,14 @@ def size_of(path: Path) -> int:
     )
 
 
-def find_damage(path: Path) -> str | None:
-    """One sentence about a weight file in `path` that is empty or cut short, or None. Reads headers only."""
-    for file in [path] if path.is_file() else sorted(path.rglob("*")):
-        if file.suffix in _WEIGHTS and (size := file.stat().st_size) < (wanted := _expected_size(file)):
-            return f"{file} is cut short: it has {size:,} bytes and needs {wanted:,}."
-    return None
-
-
-def fetch(sources, *, lock, hub, on_progress=None) -> None:
-    raise NotImplementedError
-
-
-_WEIGHTS = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".onnx"}
-
-
-def _expected_size(file: Path) -> int:
-    """Bytes a weight file says it has; at least one more than it has when it is cut short."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        head = stream.read(8)
-        if file.suffix == ".safetensors" and len(head) == 8:
-            length = struct.unpack("<Q", head)[0]
-            if 8 + length > size:
-                return 8 + length
-            tensors = json.loads(stream.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in tensors.items() if name != "__metadata__"]
-            return 8 + length + max(ends, default=0)
-    # torch.save writes a zip, whose directory comes last: without it, the end is missing.
-    if size < 8 or (head.startswith(b"PK") and not zipfile.is_zipfile(file)):
-        return size + 1
-    return size
-
-
-def _size(path: Path) -> int | None:
+def size_or_none(path: Path) -> int | None:
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return None
 
 
-def _read_lock(path: Path) -> dict[str, Pinned]:
+def read_lock(path: Path) -> dict[str, Pinned]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["parts"]
         return {
@@ -181,3 +133,23 @@ def _read_lock(path: Path) -> dict[str, Pinned]:
         raise DownloadError(
             f"The lock file {path} cannot be read ({error!r}). Delete it and fetch again."
         ) from error
+
+
+def write_lock(path: Path, pins: Mapping[str, Pinned]) -> None:
+    entries = {
+        part: {
+            "source": asdict(pinned.source),
+            "commit": pinned.commit,
+            "files": {
+                name: {"size": size, "sha256": sha256} for name, (size, sha256) in pinned.files.items()
+            },
+        }
+        for part, pinned in pins.items()
+    }
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps({"version": 1, "parts": entries}, indent=2), encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise DownloadError(f"The lock file {path} cannot be written: {error}") from error

@@ -1,0 +1,185 @@
+"""The description of a bundle: its parts, their licences, and where each lies on this machine."""
+
+import difflib
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import BundleError, DownloadError
+from . import face_files, hub_parts, weight_files
+from .hub_parts import Hub, HubSource
+
+UNSTATED = "not stated by the bundle."
+
+Source = Annotated[str, Field(min_length=1)]
+
+
+class FaceModels(BaseModel):
+    """Which face library reads the part, and where its files are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["insightface", "opencv"]
+    path: Source
+
+
+class Defaults(BaseModel):
+    """What a request gets where it leaves a setting open. Width and height in pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(1024, ge=64, multiple_of=8)
+    height: int = Field(1024, ge=64, multiple_of=8)
+    steps: int = Field(30, ge=1)
+    guidance_scale: float = Field(5.0, ge=0)
+    scheduler: str = "Euler"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartStatus:
+    """One part as it stands on this machine. `size` in bytes; None where it is not known before fetching."""
+
+    name: str
+    source: str
+    path: Path | None
+    present: bool
+    size: int | None
+    licence: str
+    problem: str | None
+
+
+class Bundle(BaseModel):
+    """A frozen description of what can be loaded. Change it with `model_copy(update=…)`.
+
+    A part is named by a path or by a place on the Hugging Face hub:
+
+    - a path relative to `folder`, or an absolute one. `..` is allowed: whoever writes bundle.json chooses what is
+      loaded anyway, and bundles share parts that way.
+    - `owner/repo[/folder][/file][@revision]`; several files of one place are written `owner/repo/{a.onnx,b.onnx}`.
+
+    What exists inside `folder` wins over a hub id of the same spelling.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    name: str
+    base: Source
+    identitynet: Source
+    identity_adapter: Source
+    faces: FaceModels | None = None
+    vae: Source | None = None
+    previewer: Source | None = None
+    controlnets: dict[str, Source] = {}
+    annotators: dict[str, Source] = {}
+    loras: dict[str, Source] = {}
+    style_adapter: Source | None = None
+    image_encoder: Source | None = None
+    licences: dict[str, str] = {}
+    defaults: Defaults = Defaults()
+    untrained: bool = False
+    # Set by `open_bundle`, no keys of bundle.json:
+    opened_as: str = ""
+    folder: Path | None = Field(None, description="Where bundle.json lies.")
+    lock: Path | None = Field(None, description="Remembers which commit of each hub part is used.")
+    hub: Hub = Hub()
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Every part the bundle has, by name ("base", "controlnets.canny", …), and where it comes from."""
+        found = {}
+        for field, value in self:
+            if field not in _NO_PARTS and isinstance(value, dict):
+                found |= {f"{field}.{name}": source for name, source in value.items()}
+            elif field not in _NO_PARTS and value is not None:
+                found[field] = value.path if isinstance(value, FaceModels) else value
+        return found
+
+    def has(self, part: str) -> bool:
+        """Whether the bundle names this part; it may still have to be fetched."""
+        return part in self.sources
+
+    def require(self, part: str) -> Path:
+        """The local file or folder of a part. Never downloads: `fetch` does.
+
+        Raises:
+            BundleError: the bundle has no such part, or its local file is missing or cut short.
+            DownloadError: the part comes from the hub and has not been fetched, or only in part.
+        """
+        place = self.place(part)
+        remedy = self.fetch_command(part)
+        if isinstance(place, HubSource):
+            return hub_parts.locate(part, place, lock=self.lock, hub=self.hub, remedy=remedy)
+        if (missing := self._missing(part, place)) is not None:
+            raise BundleError(
+                f"The bundle “{self.name}” names “{self.sources[part]}” as its {part}, but there is nothing at "
+                f"{missing}. "
+                + (f"Run: {remedy}" if self.carries_opencv(part) else "Put it there, or correct bundle.json.")
+            )
+        if (damage := weight_files.find_damage(place)) is not None:
+            raise BundleError(f"The {part} of the bundle “{self.name}” is damaged. {damage} Copy it again.")
+        return place
+
+    def place(self, part: str) -> Path | HubSource:
+        """Where a part is to be found: a path, there or not, or a place on the hub."""
+        sources = self.sources
+        if part not in sources:
+            raise BundleError(
+                f"The bundle “{self.name}” has no part “{part}”. It has: {', '.join(sources)}."
+                f"{close_match(part, sources)}"
+            )
+        path = (self.folder or Path()) / Path(sources[part]).expanduser()
+        on_hub = hub_parts.parse(sources[part])
+        if on_hub is None or self.folder is None:
+            return on_hub or path
+        # A folder that bears the first half of the name is no hub account: its second half is missing.
+        return path if path.exists() or (self.folder / on_hub.repo.split("/")[0]).is_dir() else on_hub
+
+    def parts(self) -> list[PartStatus]:
+        """Every part as it stands on this machine, for `doctor`, `fetch` and the page."""
+        return [self._status(part, source) for part, source in self.sources.items()]
+
+    def _status(self, part: str, source: str) -> PartStatus:
+        try:
+            path, problem = self.require(part), None
+        except (BundleError, DownloadError) as error:
+            path, problem = None, str(error)
+        known = hub_parts.known_size(part, self.place(part), lock=self.lock)
+        return PartStatus(
+            name=part,
+            source=source,
+            path=path,
+            present=path is not None,
+            size=hub_parts.size_of(path) if path else known,
+            licence=self.licences.get(part, UNSTATED),
+            problem=problem,
+        )
+
+    def _missing(self, part: str, place: Path) -> Path | None:
+        if not place.exists() or (place.is_dir() and not any(place.iterdir())):
+            return place
+        if self.carries_opencv(part):
+            return next((place / name for name in face_files.SHA256 if not (place / name).is_file()), None)
+        return None
+
+    def carries_opencv(self, part: str) -> bool:
+        """Whether the part is OpenCV's face models, whose files this program can bring into any folder."""
+        return part == "faces" and self.faces.kind == "opencv" and isinstance(self.place(part), Path)
+
+    def fetch_command(self, part: str | None = None) -> str:
+        """What to type to get a part, or all of them."""
+        command = ["python", "-m", "instantid", "fetch", "--bundle", self.opened_as]
+        return shlex.join(command + (["--part", part] if part else []))
+
+
+SET_HERE = {"opened_as", "folder", "lock", "hub"}
+_NO_PARTS = {"name", "licences", "defaults", "untrained"} | SET_HERE
+
+
+def close_match(word: str, words: Iterable[str]) -> str:
+    """A question to end an error with, or nothing where no word is near."""
+    near = difflib.getclose_matches(word, list(words), n=1)
+    return f" Did you mean “{near[0]}”?" if near else ""
