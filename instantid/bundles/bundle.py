@@ -181,5 +181,5 @@ _NO_PARTS = {"name", "licences", "defaults", "untrained"} | SET_HERE
 
 def close_match(word: str, words: Iterable[str]) -> str:
     """A question to end an error with, or nothing where no word is near."""
-    near = difflib.getclose_matches(word, list(words), n=1)
+    near = difflib.get_close_matches(word, list(words), n=1)
     return f" Did you mean “{near[0]}”?" if near else ""
