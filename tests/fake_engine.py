@@ -37,7 +37,9 @@ class Style:
 STYLES = [
     Style("(No style)", "", "{prompt}"),
     Style("Watercolor", "Painting", "watercolor painting, {prompt}, soft washes of paint"),
-    Style("Oil painting", "Painting", "oil painting of {prompt}, impasto", suggested={"adapter_strength": 0.6}),
+    Style(
+        "Oil painting", "Painting", "oil painting of {prompt}, impasto", suggested={"adapter_strength": 0.6}
+    ),
     Style("Film Noir", "Cinema", "film noir, {prompt}, hard light and long shadows"),
 ]
 
@@ -120,7 +122,10 @@ class FakeEngine:
             seed=filled.seed,
             request=filled,
             timings={"total": 1.5},
-            control_maps={"keypoints": Image.new("RGB", (64, 64)), "canny": Image.new("RGB", (64, 64), "white")},
+            control_maps={
+                "keypoints": Image.new("RGB", (64, 64)),
+                "canny": Image.new("RGB", (64, 64), "white"),
+            },
             likeness=[0.71] + [None] * (len(images) - 1),
             bundle={"name": "fake"},
         )

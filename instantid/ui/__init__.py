@@ -12,11 +12,12 @@ from .photos import notice
 from .results import build_results
 from .run import connect_run
 from .studio import Example, Studio
+from .words import TIPS
 
 __all__ = ["Example", "Studio", "build_ui", "launch_options"]
 
 UNTRAINED = (
-    "These weights are untrained: everything works as it will, but the pictures are abstract and show no likeness."
+    "These weights are untrained: every control works, but the pictures are abstract and show no likeness."
 )
 
 
@@ -32,8 +33,10 @@ def build_ui(studio: Studio) -> gr.Blocks:
             with gr.Column(scale=1, min_width=340):
                 inputs = build_inputs(studio)
             with gr.Column(scale=1, min_width=340):
-                results = build_results(studio)
-        build_examples(studio, inputs)
+                results = build_results()
+                build_examples(studio, inputs)
+                with gr.Accordion("Tips", open=True):
+                    gr.Markdown(TIPS)
         connect_run(studio, inputs, results)
         connect_api(studio, inputs)
     return page.queue(max_size=32)

@@ -34,12 +34,11 @@ def connect_api(studio: Studio, inputs: Inputs) -> None:
     pictures = gr.Gallery(label="pictures", visible=False, type="filepath")
     seed = gr.Number(label="seed", visible=False, precision=0)
 
-    def generate(**values: Any):
+    def generate(people, pose_image=None, **values: Any):
         with shown_on_page(), tempfile.TemporaryDirectory() as folder:
-            pose = values["pose_image"]
             photos = {
-                "people": [(path, None) for path in values["people"] or []],
-                "pose_image": [(pose, None)] if pose else [],
+                "people": [(path, None) for path in people or []],
+                "pose_image": [(pose_image, None)] if pose_image else [],
             }
             request = read_request(values | hidden | photos | {"faces": faces.value})
             with closing(studio.generate(request)) as events:

@@ -4,7 +4,6 @@ import gradio as gr
 
 from .inputs import Inputs
 from .studio import Studio
-from .words import LABELS
 
 
 def build_examples(studio: Studio, inputs: Inputs) -> None:
@@ -19,7 +18,7 @@ def build_examples(studio: Studio, inputs: Inputs) -> None:
             gr.Textbox(render=False),
             gr.Textbox(render=False),
         ],
-        headers=[LABELS[name] for name in names],
+        headers=["Face", "Pose", "Prompt", "Style"],
         samples=[
             [str(row.face), str(row.pose) if row.pose else None, row.prompt, row.style]
             for row in studio.examples

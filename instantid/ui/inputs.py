@@ -38,15 +38,16 @@ def build_inputs(studio: Studio) -> Inputs:
     face_check(studio, fields["people"], own["faces"])
     face_check(studio, fields["pose_image"], own["faces"])
     fields["prompt"] = gr.Textbox(
-        placeholder="A photo of a person", lines=2, max_lines=6, elem_id="prompt", **describe("prompt")
+        "", placeholder="A photo of a person", lines=2, max_lines=6, elem_id="prompt", **describe("prompt")
     )
-    fields["style"], suggested = build_style_picker(studio)
+    with gr.Column(elem_classes="tight"):
+        fields["style"], suggested = build_style_picker(studio)
     with gr.Column(visible=studio.has_style_reference):
         fields["style_image"] = photo_box("style_image", STYLE_HINT, several=False)
         fields["style_strength"] = slider("style_strength", step=0.05)
     with gr.Row():
         generate = gr.Button("Generate", variant="primary", size="lg", elem_id="generate", scale=3)
-        cancel = gr.Button("Cancel", variant="stop", size="lg", elem_id="cancel", visible=False, scale=1)
+        cancel = gr.Button("Cancel", variant="secondary", size="lg", elem_id="cancel", visible=False, scale=1)
     fields |= build_likeness()
     fields["controls"], strengths = build_controls(studio)
     advanced, advanced_own = build_advanced(studio)

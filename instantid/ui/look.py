@@ -9,28 +9,37 @@ from .studio import Studio
 
 CSS = """
 .gradio-container { max-width: 1320px !important; margin: 0 auto !important; }
-#masthead h1 { font-size: 1.6rem; font-weight: 650; letter-spacing: -.02em; margin: 0; line-height: 1.2; }
+#masthead h1 { font-size: 1.6rem; font-weight: 700; letter-spacing: -.01em; margin: 0; line-height: 1.2; }
 #masthead p { margin: .15rem 0 0; color: var(--body-text-color-subdued); }
 #masthead .bar { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: center;
   justify-content: space-between; }
 #masthead .bundle { border: 1px solid var(--border-color-primary); border-radius: 999px;
   padding: .25rem .8rem; font-size: .85rem; background: var(--background-fill-primary); }
-.hint, .hint p { font-size: .82rem !important; color: var(--body-text-color-subdued) !important; margin: 0; }
+.tight { gap: .4rem !important; }
+.hint p { font-size: .8rem !important; color: var(--body-text-color-subdued) !important;
+  margin: 0 0 0 .15rem !important; line-height: 1.4; overflow-wrap: anywhere; }
+#examples .table-wrap { overflow-x: auto; }
+#examples th { white-space: normal; }
+#preview img { width: 100%; height: 100%; object-fit: contain; }
 .notice { border-left: 3px solid var(--color-accent); padding: .5rem .8rem; border-radius: 6px;
   background: var(--background-fill-secondary); color: var(--body-text-color); font-size: .9rem; }
 .notice.warning { border-color: #d97706; background: color-mix(in srgb, #f59e0b 14%, transparent); }
 .status { display: grid; gap: .4rem; min-height: 2.6rem; font-size: .95rem; color: var(--body-text-color); }
-.status progress { width: 100%; height: 6px; accent-color: var(--color-accent); }
+.status progress { width: 100%; height: 6px; appearance: none; border: 0; }
+.status progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 3px; }
+.status progress::-webkit-progress-value { background: var(--color-accent); border-radius: 3px; }
+.status progress::-moz-progress-bar { background: var(--color-accent); border-radius: 3px; }
 .status .detail { color: var(--body-text-color-subdued); font-size: .85rem; }
 """
 
 
 def _theme() -> gr.themes.Base:
+    # Gradio ships these fonts; only the regular and bold files of this one hold the whole alphabet.
     return gr.themes.Default(
         primary_hue="teal",
         neutral_hue="stone",
         radius_size="lg",
-        font=[LocalFont("IBM Plex Sans"), "ui-sans-serif", "system-ui", "sans-serif"],
+        font=[LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
         font_mono=[LocalFont("IBM Plex Mono"), "ui-monospace", "monospace"],
     ).set(
         button_primary_background_fill="*primary_700",
@@ -38,8 +47,12 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_dark="*primary_600",
         button_primary_background_fill_hover_dark="*primary_500",
         button_primary_text_color="white",
-        block_label_text_weight="500",
-        block_title_text_weight="550",
+        block_title_text_color="*body_text_color",
+        block_title_text_weight="600",
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
     )
 
 

@@ -19,13 +19,13 @@ FILE_TYPES = ["image", ".heic", ".heif", ".avif"]
 BROWSERS_SHOW = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp"}
 
 
-def photo_box(field: str, hint: str, *, several: bool, visible: bool = True) -> gr.Gallery:
+def photo_box(field: str, hint: str, *, several: bool) -> gr.Gallery:
     """A box to drop, paste or take photos in.
 
     A gallery also where one photo is meant: `gr.Image` opens the upload itself, so that a HEIC photo or a
     damaged file ends in Pillow's words, before `images.open_image` is asked.
     """
-    with gr.Column(visible=visible, min_width=240):
+    with gr.Column(min_width=240, elem_classes="tight"):
         box = gr.Gallery(
             label=LABELS[field],
             file_types=FILE_TYPES,
@@ -33,6 +33,7 @@ def photo_box(field: str, hint: str, *, several: bool, visible: bool = True) -> 
             interactive=True,
             type="filepath",
             columns=2,
+            fit_columns=False,
             height=230,
             object_fit="contain",
             buttons=["fullscreen"],

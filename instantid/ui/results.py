@@ -7,7 +7,6 @@ import gradio as gr
 
 from ..request import Result, Step
 from .studio import Studio
-from .words import TIPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +25,16 @@ class Results:
     selected: gr.State
 
 
-def build_results(studio: Studio) -> Results:
+def build_results() -> Results:
     """Lay out the results; everything that has nothing to show yet is hidden."""
     status = gr.HTML(status_line("Add a face photo, say what to show, press Generate."), elem_id="status")
     preview = gr.Image(
-        label="Preview", visible=False, interactive=False, height=480, format="jpeg", buttons=[],
+        label="Preview",
+        visible=False,
+        interactive=False,
+        height=480,
+        format="jpeg",
+        buttons=[],
         elem_id="preview",
     )
     gallery = gr.Gallery(
@@ -47,14 +51,26 @@ def build_results(studio: Studio) -> Results:
         use_seed = gr.Button("Use this seed", elem_id="use-seed", min_width=140)
     with gr.Column(visible=False) as maps_box:
         maps = gr.Gallery(
-            label="What the networks saw", interactive=False, columns=4, height=170, object_fit="contain",
-            buttons=["fullscreen"], elem_id="maps",
+            label="What the networks saw",
+            interactive=False,
+            columns=4,
+            fit_columns=False,
+            height=200,
+            object_fit="contain",
+            buttons=["fullscreen"],
+            elem_id="maps",
         )
-    with gr.Accordion("Tips", open=True):
-        gr.Markdown(TIPS, elem_classes="tips")
     return Results(
-        status=status, preview=preview, gallery=gallery, actions=actions, download=download,
-        use_seed=use_seed, maps_box=maps_box, maps=maps, seeds=gr.State([]), selected=gr.State(0),
+        status=status,
+        preview=preview,
+        gallery=gallery,
+        actions=actions,
+        download=download,
+        use_seed=use_seed,
+        maps_box=maps_box,
+        maps=maps,
+        seeds=gr.State([]),
+        selected=gr.State(0),
     )
 
 
@@ -79,7 +95,8 @@ def progress_line(step: Step, seconds_left: float | None) -> str:
 def done_line(result: Result) -> str:
     """HTML of the status once the pictures are there."""
     request = result.request
-    settings = f"{request.width}×{request.height} · {request.steps} steps · {request.scheduler} · CFG {request.guidance_scale:g}"
+    size = f"{request.width}×{request.height}"
+    settings = f"{size} · {request.steps} steps · {request.scheduler} · CFG {request.guidance_scale:g}"
     return status_line(f"Done in {_duration(result.timings['total'])}", f"· {settings}")
 
 

@@ -31,7 +31,7 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
     def run_form(data):
         values = {name: data[component] for name, component in names.items()}
         with shown_on_page():
-            yield from _run(studio, values, inputs, results)
+            yield from page_updates(studio, values, inputs, results)
 
     started = gr.on(
         [inputs.generate.click, inputs.fields["prompt"].submit],
@@ -45,9 +45,18 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
         run_form,
         set(names.values()),
         [
-            inputs.generate, inputs.cancel, inputs.fields["seed"], results.status, results.preview,
-            results.gallery, results.actions, results.download, results.maps_box, results.maps,
-            results.seeds, results.selected,
+            inputs.generate,
+            inputs.cancel,
+            inputs.fields["seed"],
+            results.status,
+            results.preview,
+            results.gallery,
+            results.actions,
+            results.download,
+            results.maps_box,
+            results.maps,
+            results.seeds,
+            results.selected,
         ],
         api_visibility="private",
         show_progress="minimal",
@@ -81,7 +90,7 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
     )
 
 
-def _run(
+def page_updates(
     studio: Studio, values: Mapping[str, Any], inputs: Inputs, results: Results
 ) -> Iterator[dict[Any, Any]]:
     """Page updates of one run, from the first step to the pictures, or to the reason why there are none."""
@@ -112,9 +121,7 @@ def _progress(step: Step, started: tuple[float, int], results: Results) -> dict[
     return updates
 
 
-def _finished(
-    studio: Studio, result: Result, inputs: Inputs, results: Results
-) -> Iterator[dict[Any, Any]]:
+def _finished(studio: Studio, result: Result, inputs: Inputs, results: Results) -> Iterator[dict[Any, Any]]:
     with tempfile.TemporaryDirectory() as folder:  # Gradio copies what it is given before the next step
         files = studio.save(result, Path(folder))
         yield _idle(inputs, results, done_line(result)) | {

@@ -69,11 +69,8 @@ def build_advanced(studio: Studio) -> tuple[dict[str, Component], dict[str, Comp
         fields["negative_prompt"] = gr.Textbox(
             studio.default_negative, lines=3, max_lines=6, **describe("negative_prompt")
         )
-        with gr.Row():
-            fields["steps"] = slider("steps", studio.defaults["steps"], step=1, min_width=220)
-            fields["guidance_scale"] = slider(
-                "guidance_scale", studio.defaults["guidance_scale"], step=0.1, min_width=220
-            )
+        fields["steps"] = slider("steps", studio.defaults["steps"], step=1)
+        fields["guidance_scale"] = slider("guidance_scale", studio.defaults["guidance_scale"], step=0.1)
         start = STARTS["scheduler"] if STARTS["scheduler"] in studio.schedulers else studio.schedulers[0]
         fields["scheduler"] = gr.Dropdown(list(studio.schedulers), value=start, **describe("scheduler"))
         with gr.Row():
@@ -81,7 +78,10 @@ def build_advanced(studio: Studio) -> tuple[dict[str, Component], dict[str, Comp
                 Request.model_fields["seed"].default, precision=0, elem_id="seed", **describe("seed")
             )
             own["randomise"] = gr.Checkbox(
-                True, label="Randomise seed", info="Each run takes a new one and shows it.", elem_id="randomise"
+                True,
+                label="Randomise seed",
+                info="Each run takes a new one and shows it.",
+                elem_id="randomise",
             )
         own["size"] = gr.Radio(
             [FOLLOW_PHOTO, CHOSEN_SIZE],

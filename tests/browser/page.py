@@ -61,7 +61,7 @@ def upload_pose(page: Page, photo: Path) -> None:
 def _upload(page: Page, field: str, photos) -> None:
     box = page.locator(f"#{field}-box")
     box.locator("input[type=file]").first.set_input_files([str(photo) for photo in photos])
-    expect(box.locator("img").first).to_be_visible()
+    expect(box.locator("img").first).to_be_attached()
 
 
 def write_prompt(page: Page, text: str) -> None:
@@ -99,3 +99,49 @@ def seed(page: Page) -> int:
 def toast(page: Page) -> Locator:
     """The error message that pops up."""
     return page.locator(".toast-body, [data-testid=toast-body]").first
+
+
+def choose_style(page: Page, name: str) -> None:
+    """Pick a style by typing its name."""
+    page.locator("#style input").fill(name)
+    page.get_by_role("option", name=name).first.click()
+
+
+def start_over(page: Page, photo: Path) -> None:
+    """Replace the face photos by one, and expect a picture of it."""
+    page.locator("#people-box").get_by_label("Clear").click()
+    upload_face(page, photo)
+    press(page, "Generate")
+    wait_for_picture(page)
+
+
+CONTRASTS = """() => {
+  const parse = c => (c.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const solid = (colours) => {          // painted over each other, outermost first
+    canvas.clearRect(0, 0, 1, 1);
+    for (const c of colours) { canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const found = {};
+  const walker = document.createTreeWalker(document.querySelector('.gradio-container'), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim(), e = walker.currentNode.parentElement;
+    if (!text || !e.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
+    if (['STYLE', 'SCRIPT'].includes(e.tagName) || e.closest('footer, :disabled')) continue;
+    const layers = [];
+    for (let p = e; p; p = p.parentElement) layers.unshift(getComputedStyle(p).backgroundColor);
+    layers.unshift(document.body.classList.contains('dark') ? 'black' : 'white');
+    const back = light(solid(layers)), front = light(solid([...layers, getComputedStyle(e).color]));
+    found[text.slice(0, 60)] = (Math.max(back, front) + .05) / (Math.min(back, front) + .05);
+  }
+  return found;
+}"""
+
+
+def contrasts(page: Page) -> dict[str, float]:
+    """Contrast (1…21, WCAG) of every visible text to what lies behind it."""
+    return page.evaluate(CONTRASTS)
