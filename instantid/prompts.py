@@ -194,7 +194,7 @@ def _tokenize(
     texts = [phrase.text for part in parts for phrase in part]
     # counted before cutting: the time compel needs to cut grows with the square of the length
     count = sum(map(len, encoder.get_token_ids(texts, include_start_and_end_markers=False)))
-    if count <= MAX_CHUNKS * room and len(parts) <= MAX_CHUNKS:
+    if count <= MAX_CHUNKS * room:
         chunked = [
             encoder.get_token_ids_and_expand_weights(*map(list, zip(*part)), device=encoder.device)[:2]
             for part in parts
@@ -213,7 +213,7 @@ def _hidden_states(encoder: EmbeddingsProvider, ids: torch.Tensor, weights: torc
 
 
 def _pooled(encoder: EmbeddingsProvider, ids: torch.Tensor) -> torch.Tensor:
-    """(1, p) of the first chunk, which is what A1111 takes."""
+    """(1, p) of the first chunk, the one that A1111 takes too."""
     return encoder.text_encoder(ids[None, : encoder.max_token_count], output_hidden_states=True)[0]
 
 

@@ -101,9 +101,9 @@ def find_style(styles: Mapping[str, Style], name: str) -> Style:
     raise InvalidStyle(f"There is no style “{name}”. {advice}")
 
 
-def _strength(name: str):
+def _within_limits(name: str) -> object:
     lowest, highest = limits(name)
-    return Annotated[float | None, Field(None, ge=lowest, le=highest, allow_inf_nan=False)]
+    return Annotated[float | None, Field(None, ge=lowest, le=highest)]
 
 
 class _Strict(BaseModel):
@@ -111,9 +111,9 @@ class _Strict(BaseModel):
 
 
 class _Suggested(_Strict):
-    identity_strength: _strength("identity_strength")
-    adapter_strength: _strength("adapter_strength")
-    guidance_scale: _strength("guidance_scale")
+    identity_strength: _within_limits("identity_strength")
+    adapter_strength: _within_limits("adapter_strength")
+    guidance_scale: _within_limits("guidance_scale")
 
 
 _Title = Annotated[str, StringConstraints(min_length=1, pattern=r"^\S(.*\S)?$")]

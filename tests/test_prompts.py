@@ -18,7 +18,10 @@ CORPUS = [
     "a man, studio portrait, film noir style, highly detailed, dramatic shadows, sharp focus on the eyes.",
     "watercolor painting of a woman with a red hat; soft light: muted colors, 35mm film, f/1.4",
 ]
-LONG = "a woman with a red hat, soft light, muted colors, film noir style. " * 8
+LONG = (
+    "a hat. film noir style with soft light, red, "
+    + "a woman with a red hat, soft light, muted colors, film noir style. " * 8
+)
 PLAIN = [
     "",
     "   ",
@@ -216,6 +219,7 @@ def test_a_long_prompt_is_cut_after_a_phrase_and_the_negative_is_filled(pipeline
     # the first chunk is itself a prompt: the longest run of phrases that fits
     ends = [i + 1 for i, letter in enumerate(LONG) if letter in ".,"]
     heads = [LONG[:end] for end in ends if len(pipeline.tokenizer(LONG[:end]).input_ids) <= 77]
+    assert len(pipeline.tokenizer(heads[-1]).input_ids) < 76  # or else cutting after any word would pass
     head = by_us(pipeline, heads[-1])
     assert torch.equal(embeds[:, :77], head[0])
     assert torch.equal(pooled, head[2])
