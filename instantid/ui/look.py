@@ -18,8 +18,8 @@ CSS = """
 .tight { gap: .4rem !important; }
 .hint p { font-size: .8rem !important; color: var(--body-text-color-subdued) !important;
   margin: 0 0 0 .15rem !important; line-height: 1.4; overflow-wrap: anywhere; }
-#examples .table-wrap { overflow-x: auto; }
-#examples th { white-space: normal; }
+#examples .table-wrap { overflow-x: auto; contain: inline-size; }
+#examples td.textbox div { white-space: normal; }
 #preview img { width: 100%; height: 100%; object-fit: contain; }
 .notice { border-left: 3px solid var(--color-accent); padding: .5rem .8rem; border-radius: 6px;
   background: var(--background-fill-secondary); color: var(--body-text-color); font-size: .9rem; }
@@ -44,8 +44,8 @@ def _theme() -> gr.themes.Base:
     ).set(
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
-        button_primary_background_fill_dark="*primary_600",
-        button_primary_background_fill_hover_dark="*primary_500",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
         button_primary_text_color="white",
         block_title_text_color="*body_text_color",
         block_title_text_weight="600",

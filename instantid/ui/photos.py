@@ -111,6 +111,7 @@ def _ask_which(path: Path, numbered: Image.Image, found: list[Face], faces: gr.S
         value=min(chosen, len(found)),
         label="Which face?",
         info="Numbered by size: 1 is the largest.",
+        interactive=True,  # inside gr.render Gradio does not infer it
     )
     choice.input(
         lambda number, known: known | {str(path): number},

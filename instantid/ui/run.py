@@ -115,8 +115,8 @@ def _progress(step: Step, started: tuple[float, int], results: Results) -> dict[
     updates = {results.status: progress_line(step, left)}
     if step.preview is not None:
         updates |= {
-            results.preview: gr.Image(step.preview, visible=True),
-            results.gallery: gr.Gallery(visible=False),
+            results.preview: gr.update(value=step.preview, visible=True),
+            results.gallery: gr.update(visible=False),
         }
     return updates
 
@@ -126,12 +126,12 @@ def _finished(studio: Studio, result: Result, inputs: Inputs, results: Results) 
         files = studio.save(result, Path(folder))
         yield _idle(inputs, results, done_line(result)) | {
             inputs.fields["seed"]: result.seed,
-            results.gallery: gr.Gallery(
-                list(zip(files, captions(result, studio))), visible=True, selected_index=0
+            results.gallery: gr.update(
+                value=list(zip(files, captions(result, studio))), visible=True, selected_index=0
             ),
-            results.actions: gr.Row(visible=True),
+            results.actions: gr.update(visible=True),
             results.download: str(files[0]),
-            results.maps_box: gr.Column(visible=bool(result.control_maps)),
+            results.maps_box: gr.update(visible=bool(result.control_maps)),
             results.maps: [(picture, name) for name, picture in result.control_maps.items()],
             results.seeds: result.seeds,
             results.selected: 0,
@@ -140,17 +140,17 @@ def _finished(studio: Studio, result: Result, inputs: Inputs, results: Results) 
 
 def _busy(inputs: Inputs, results: Results) -> list[Any]:
     return [
-        gr.Button(interactive=False),
-        gr.Button(visible=True),
+        gr.update(interactive=False),
+        gr.update(visible=True),
         status_line("Getting ready…", "The first run also loads the model."),
     ]
 
 
 def _idle(inputs: Inputs, results: Results, status: str) -> dict[Any, Any]:
     return {
-        inputs.generate: gr.Button(interactive=True),
-        inputs.cancel: gr.Button(visible=False),
+        inputs.generate: gr.update(interactive=True),
+        inputs.cancel: gr.update(visible=False),
         results.status: status,
-        results.preview: gr.Image(None, visible=False),
-        results.gallery: gr.Gallery(visible=True),
+        results.preview: gr.update(value=None, visible=False),
+        results.gallery: gr.update(visible=True),
     }

@@ -45,6 +45,7 @@ def build_style_picker(studio: Studio) -> tuple[gr.Dropdown, gr.Button]:
                 allow_preview=False,
                 interactive=False,
                 buttons=[],
+                elem_id="style-pictures",
             )
 
         def choose(event: gr.SelectData):

@@ -21,7 +21,8 @@ ARGUMENTS = [
 ]
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
-TIMEOUT = 15_000
+TIMEOUT = 30_000
+expect.set_options(timeout=TIMEOUT)
 
 
 @contextmanager
