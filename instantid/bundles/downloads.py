@@ -150,6 +150,8 @@ def _download_in_pieces(pinned: Pinned, name: str, hub: Hub, bar: type[tqdm] | N
     with WeakFileLock(f"{partial}.lock"):
         if size_or_none(blob) == size:
             return
+        if (size_or_none(partial) or 0) > size:
+            partial.unlink()  # or the hub would be asked for bytes past the end, now and for ever
         with partial.open("ab") as stream:
             file_download.http_get(
                 file_download.hf_hub_url(

