@@ -135,8 +135,8 @@ class Bundle(BaseModel):
         on_hub = hub_parts.parse(sources[part])
         if on_hub is None or self.folder is None:
             return on_hub or path
-        # A folder that bears the first half of the name is no hub account: its second half is missing.
-        return path if path.exists() or (self.folder / on_hub.repo.split("/")[0]).is_dir() else on_hub
+        # A folder that bears the first half of the name is no hub account, even when its second half is missing.
+        return path if (self.folder / on_hub.repo.split("/")[0]).is_dir() else on_hub
 
     def parts(self) -> list[PartStatus]:
         """Every part as it stands on this machine, for `doctor`, `fetch` and the page."""
