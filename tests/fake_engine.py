@@ -6,7 +6,6 @@ A face is a patch of SKIN colour: a grey photo has none, a photo with two patche
 import random
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,30 +16,22 @@ from skimage.measure import label, regionprops
 from instantid.errors import NoFaceFound
 from instantid.images import open_image
 from instantid.request import MAX_SEED, Face, Request, Result, Step
+from instantid.styles import NO_STYLE, Style
 from instantid.ui import Studio
 
 SKIN = (224, 172, 138)
 
 
-@dataclass(frozen=True)
-class Style:
-    """What the page reads of a style."""
-
-    name: str
-    family: str
-    prompt: str
-    negative: str = ""
-    suggested: dict[str, float] = field(default_factory=dict)
-    preview: Path | None = None
-
-
 STYLES = [
-    Style("(No style)", "", "{prompt}"),
-    Style("Watercolor", "Painting", "watercolor painting, {prompt}, soft washes of paint"),
+    Style(name=NO_STYLE, family="", prompt="{prompt}"),
+    Style(name="Watercolor", family="Painting", prompt="watercolor painting, {prompt}, soft washes of paint"),
     Style(
-        "Oil painting", "Painting", "oil painting of {prompt}, impasto", suggested={"adapter_strength": 0.6}
+        name="Oil painting",
+        family="Painting",
+        prompt="oil painting of {prompt}",
+        suggested={"adapter_strength": 0.6},
     ),
-    Style("Film Noir", "Cinema", "film noir, {prompt}, hard light and long shadows"),
+    Style(name="Film Noir", family="Cinema", prompt="film noir, {prompt}, hard light and long shadows"),
 ]
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from instantid.errors import Cancelled, InvalidRequest, NoFaceFound
 from instantid.request import Photo, Request, Result, Step
+from instantid.styles import NO_STYLE
 from instantid.ui import build_ui, launch_options
 from instantid.ui.form import read_request
 from instantid.ui.inputs import build_inputs
@@ -18,7 +19,7 @@ from instantid.ui.photos import notice
 from instantid.ui.problems import BUG, shown_on_page
 from instantid.ui.results import build_results, captions, progress_line
 from instantid.ui.run import page_updates
-from instantid.ui.words import CHOSEN_SIZE, FOLLOW_PHOTO, LABELS, NO_STYLE
+from instantid.ui.words import CHOSEN_SIZE, FOLLOW_PHOTO, LABELS
 from tests.fake_engine import FakeEngine, draw_photo, fake_studio
 
 

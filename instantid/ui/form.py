@@ -6,7 +6,8 @@ from typing import Any
 
 from ..errors import InvalidRequest
 from ..request import Person, Photo, Request
-from .words import CHOSEN_SIZE, NO_STYLE
+from ..styles import NO_STYLE
+from .words import CHOSEN_SIZE
 
 # Fields whose component holds exactly what Request wants.
 PLAIN = (

@@ -13,6 +13,7 @@ CSS = """
 #masthead p { margin: .15rem 0 0; color: var(--body-text-color-subdued); }
 #masthead .bar { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: center;
   justify-content: space-between; }
+#masthead .notice { margin-top: .7rem; }
 #masthead .bundle { border: 1px solid var(--border-color-primary); border-radius: 999px;
   padding: .25rem .8rem; font-size: .85rem; background: var(--background-fill-primary); }
 .tight { gap: .4rem !important; }
@@ -20,6 +21,17 @@ CSS = """
   margin: 0 0 0 .15rem !important; line-height: 1.4; overflow-wrap: anywhere; }
 #examples .table-wrap { overflow-x: auto; contain: inline-size; }
 #examples td.textbox div { white-space: normal; }
+.column:empty { display: none; }
+.photos .grid-container { display: flex !important; flex-wrap: wrap; padding-top: 1.7rem; }
+.photos .grid-container > * { flex: 1 1 90px; min-width: 90px; height: 165px; }
+.photos .thumbnail-lg { height: 100%; width: 100%; aspect-ratio: auto; }
+.photos .grid-container img { object-fit: contain; }
+#maps .grid-container { grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)) !important; }
+#pictures .caption { font-size: .8rem; }
+@media (max-width: 640px) {
+  #examples .container { width: 3.2rem !important; height: 3.2rem !important; }
+  #examples :is(td, th) { padding: .35rem !important; }
+}
 #preview img { width: 100%; height: 100%; object-fit: contain; }
 .notice { border-left: 3px solid var(--color-accent); padding: .5rem .8rem; border-radius: 6px;
   background: var(--background-fill-secondary); color: var(--body-text-color); font-size: .9rem; }

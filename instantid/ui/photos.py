@@ -29,15 +29,14 @@ def photo_box(field: str, hint: str, *, several: bool) -> gr.Gallery:
         box = gr.Gallery(
             label=LABELS[field],
             file_types=FILE_TYPES,
-            sources=["upload", "webcam", "clipboard"],
+            sources=["upload", "clipboard"],  # "webcam" shows as a bare “common.webcam” (Gradio 6.31)
             interactive=True,
             type="filepath",
-            columns=2,
-            fit_columns=False,
             height=230,
             object_fit="contain",
             buttons=["fullscreen"],
             elem_id=f"{field}-box",
+            elem_classes="photos",
         )
         gr.Markdown(hint, elem_classes="hint")
 

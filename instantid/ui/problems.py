@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import gradio as gr
 
-from ..errors import Cancelled, InstantIDError
+from ..errors import InstantIDError
 
 logger = logging.getLogger(__name__)
 
@@ -26,5 +26,4 @@ def shown_on_page() -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, InstantIDError):
             logger.exception("A page event failed")
-        title = "Stopped" if isinstance(error, Cancelled) else "That did not work"
-        raise gr.Error(explain(error), title=title, print_exception=False) from None
+        raise gr.Error(explain(error), print_exception=False) from None

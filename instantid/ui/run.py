@@ -59,8 +59,7 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
             results.selected,
         ],
         api_visibility="private",
-        show_progress="minimal",
-        show_progress_on=results.status,
+        show_progress="hidden",  # the status line does it; Gradio's own would fade and cover that
         scroll_to_output=True,
         **GPU,
     )
@@ -142,7 +141,7 @@ def _busy(inputs: Inputs, results: Results) -> list[Any]:
     return [
         gr.update(interactive=False),
         gr.update(visible=True),
-        status_line("Getting ready…", "The first run also loads the model."),
+        status_line("Starting…", "Other people’s pictures may come first."),
     ]
 
 

@@ -3,22 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from PIL import Image
 
 from ..request import Face, Request, Result, Step
-
-
-class StyleCard(Protocol):
-    """What the page reads of a style preset; `styles.Style` is one."""
-
-    name: str
-    family: str
-    prompt: str
-    negative: str
-    suggested: Mapping[str, float]  # by field of Request
-    preview: Path | None
+from ..styles import Style
 
 
 class Example(NamedTuple):
@@ -53,7 +43,7 @@ class Studio:
     find_faces: Callable[[Path], list[Face]] | None
     number_faces: Callable[[Path, list[Face]], Image.Image]
     save: Callable[[Result, Path], list[Path]]
-    styles: Mapping[str, StyleCard]
+    styles: Mapping[str, Style]
     schedulers: tuple[str, ...]
     controls: tuple[str, ...]
     defaults: Mapping[str, float]

@@ -4,8 +4,9 @@ import gradio as gr
 from gradio.components import Component
 
 from ..request import Request
+from ..styles import NO_STYLE
 from .studio import Studio
-from .words import LABELS, NO_STYLE, STARTS
+from .words import LABELS, STARTS
 
 
 def build_style_picker(studio: Studio) -> tuple[gr.Dropdown, gr.Button]:
@@ -20,8 +21,11 @@ def build_style_picker(studio: Studio) -> tuple[gr.Dropdown, gr.Button]:
         value=start,
         label=LABELS["style"],
         info=f"{len(cards)} presets. Type to search, by family or name.",
+        num_choices_shown=None,
         elem_id="style",
     )
+    # Typing searches for the box's whole text, so what stands there must give way.
+    style.focus(None, js="() => document.querySelector('#style input').select()")
     note = gr.Markdown(_describe(studio, start), elem_classes="hint", elem_id="style-note")
     suggested = gr.Button(_offer(studio, start), visible=bool(_suggested(studio, start)), size="sm")
     style.change(

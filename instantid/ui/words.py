@@ -1,6 +1,5 @@
 """What the page says, and the values it starts from where those are the reference demo's own."""
 
-NO_STYLE = "(No style)"
 FOLLOW_PHOTO = "Follow the photo"
 CHOSEN_SIZE = "Choose width and height"
 
@@ -48,5 +47,6 @@ TIPS = """
 - **Face too small or turned wrong?** The face takes its place, size and angle from the pose photo:
   choose one with a larger face, turned the way you want.
 - **Want a full scene?** Keep *Enhance non-face region* on: the face then leaves the rest to the prompt.
+- **What is likeness?** The new face compared with your photo: 1 is the same, about 0 a stranger.
 - **Found one you like?** *Use this seed* keeps it while you change one thing at a time.
 """

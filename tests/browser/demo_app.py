@@ -4,6 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from instantid.styles import DEFAULT_NEGATIVE_PROMPT, load_styles
 from instantid.ui import Example, build_ui, launch_options
 from tests.fake_engine import FakeEngine, draw_photo, fake_studio
 
@@ -17,7 +18,12 @@ def main(port: int) -> None:
         draw_photo(i).save(face)
         examples.append(Example(face, face if i > 1 else None, prompt, "Watercolor"))
     studio = fake_studio(
-        FakeEngine(pace=0.15, steps=30), banner="mini · CPU", untrained=True, examples=examples
+        FakeEngine(pace=0.15, steps=30),
+        styles=load_styles(),
+        default_negative=DEFAULT_NEGATIVE_PROMPT,
+        banner="mini · CPU",
+        untrained=True,
+        examples=examples,
     )
     build_ui(studio).launch(server_port=port, **launch_options(studio))
 

@@ -104,7 +104,8 @@ def toast(page: Page) -> Locator:
 
 def choose_style(page: Page, name: str) -> None:
     """Pick a style by typing its name."""
-    page.locator("#style input").fill(name)
+    page.locator("#style input").click()
+    page.keyboard.type(name)
     page.get_by_role("option", name=name).first.click()
 
 

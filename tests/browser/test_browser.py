@@ -202,6 +202,23 @@ def test_nothing_scrolls_sideways(visit, engine, photos, size):
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 
+def test_on_a_phone_generate_brings_the_results_into_view(visit, held_engine, photos):
+    page = visit(size=driver.PHONE)
+    driver.upload_face(page, photos["face"])
+    driver.press(page, "Generate")
+    expect(driver.status(page)).to_contain_text("Step 1 of 4")
+    expect(driver.status(page)).to_be_in_viewport()
+
+
+def test_removing_a_photo_takes_back_what_was_said_about_it(visit, engine, photos):
+    page = visit()
+    driver.upload_face(page, photos["grey"])
+    warning = page.get_by_role("alert").filter(has_text="grey.png")
+    expect(warning).to_be_visible()
+    page.locator("#people-box").get_by_label("Clear").click()
+    expect(warning).to_be_hidden()
+
+
 def test_on_a_desktop_results_stand_beside_the_form_on_a_phone_below(visit, engine):
     for size, beside in ((driver.DESKTOP, True), (driver.PHONE, False)):
         page = visit(size=size)
