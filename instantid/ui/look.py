@@ -21,7 +21,7 @@ CSS = """
   margin: 0 0 0 .15rem !important; line-height: 1.4; overflow-wrap: anywhere; }
 #examples .table-wrap { overflow-x: auto; contain: inline-size; }
 #examples td.textbox div { white-space: normal; }
-.column:empty { display: none; }
+.column:not(:has(*)) { display: none; }
 .photos .grid-container { display: flex !important; flex-wrap: wrap; padding-top: 1.7rem; }
 .photos .grid-container > * { flex: 1 1 90px; min-width: 90px; height: 165px; }
 .photos .thumbnail-lg { height: 100%; width: 100%; aspect-ratio: auto; }

@@ -17,6 +17,10 @@ from .results import Results, captions, done_line, problem_line, progress_line, 
 from .studio import Studio
 
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
+SHOW_STATUS = """() => {
+  const status = document.querySelector('#status'), place = status.getBoundingClientRect();
+  if (place.top < 0 || place.bottom > innerHeight) status.scrollIntoView({behavior: 'smooth'});
+}"""
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -33,8 +37,10 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
         with shown_on_page():
             yield from page_updates(studio, values, inputs, results)
 
+    asked = [inputs.generate.click, inputs.fields["prompt"].submit]
+    gr.on(asked, None, js=SHOW_STATUS)  # on a phone the results lie far below
     started = gr.on(
-        [inputs.generate.click, inputs.fields["prompt"].submit],
+        asked,
         lambda: _busy(inputs, results),
         None,
         [inputs.generate, inputs.cancel, results.status],
@@ -60,7 +66,6 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
         ],
         api_visibility="private",
         show_progress="hidden",  # the status line does it; Gradio's own would fade and cover that
-        scroll_to_output=True,
         **GPU,
     )
     inputs.cancel.click(
