@@ -135,7 +135,10 @@ class Engine:
             )
 
     def stream(self, request: Request) -> Iterator[Step | Result]:
-        """`generate` as a generator: a `Step` per step, then the `Result`. Closing it cancels the run."""
+        """`generate` as a generator: a `Step` per step, then the `Result`.
+
+        Closing it cancels the run and returns at once; the run ends at its next step.
+        """
         events: queue.SimpleQueue[Step | Result | BaseException] = queue.SimpleQueue()
         wanted = threading.Event()
         wanted.set()
@@ -150,8 +153,7 @@ class Engine:
             except BaseException as error:  # handed to the consumer, who raises it
                 events.put(error)
 
-        worker = threading.Thread(target=run, name="generate")
-        worker.start()
+        threading.Thread(target=run, name="generate", daemon=True).start()
         try:
             while True:
                 event = events.get()
@@ -162,7 +164,6 @@ class Engine:
                     return
         finally:
             wanted.clear()
-            worker.join()
 
     @property
     def _area(self) -> tuple[int, int]:

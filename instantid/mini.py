@@ -172,9 +172,13 @@ def _unet(sizes: Sizes) -> UNet2DConditionModel:
 def _controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     """A ControlNet whose zero convolutions are not zero: untrained, yet it acts."""
     net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 96, 256))
-    outlets = [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]
-    for outlet in outlets:
+    for outlet in [*net.controlnet_down_blocks, net.controlnet_mid_block]:
         torch.nn.init.normal_(outlet.weight, std=outlet.weight[0].numel() ** -0.5)
+    for layer in net.controlnet_cond_embedding.modules():
+        if isinstance(
+            layer, torch.nn.Conv2d
+        ):  # torch's own start would dim the map a thousandfold (He's does not)
+            torch.nn.init.normal_(layer.weight, std=(2 / layer.weight[0].numel()) ** 0.5)
     return net
 
 
@@ -191,7 +195,7 @@ def _adapter(sizes: Sizes, unet: UNet2DConditionModel) -> dict[str, dict[str, to
     resampler = {
         "latents": torch.randn(1, sizes.face_tokens, width) * width**-0.5,
         "proj_in.weight": linear(width, sizes.embedding),
-        "proj_in.bias": 0.1 * torch.randn(width),
+        "proj_in.bias": 0.5 * torch.randn(width),
         "proj_out.weight": linear(sizes.cross_attention, width),
         "proj_out.bias": 0.1 * torch.randn(sizes.cross_attention),
         **norm("norm_out", sizes.cross_attention),

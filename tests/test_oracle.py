@@ -23,20 +23,8 @@ SIDE = 64
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    folder = mini.build(tmp_path_factory.mktemp("oracle") / "tiny", mini.TINY)
-    let_it_see(folder / "ControlNetModel")
-    return folder
-
-
-def let_it_see(folder):
-    """Convolutions at torch's start dim a map a thousandfold over seven layers: He's start keeps it."""
-    torch.manual_seed(0)
-    net = ControlNetModel.from_pretrained(folder)
-    for layer in net.controlnet_cond_embedding.modules():
-        if isinstance(layer, torch.nn.Conv2d):
-            torch.nn.init.normal_(layer.weight, std=(2 / layer.weight[0].numel()) ** 0.5)
-    net.save_pretrained(folder)
+def bundle(tiny):
+    return tiny
 
 
 @pytest.fixture(scope="module")
