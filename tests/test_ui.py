@@ -18,7 +18,7 @@ from instantid.ui.inputs import build_inputs
 from instantid.ui.photos import notice
 from instantid.ui.problems import BUG, shown_on_page
 from instantid.ui.results import build_results, captions, progress_line
-from instantid.ui.run import page_updates
+from instantid.ui.updates import page_updates
 from instantid.ui.words import CHOSEN_SIZE, FOLLOW_PHOTO, LABELS
 from tests.fake_engine import FakeEngine, draw_photo, fake_studio
 

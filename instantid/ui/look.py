@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
+from ..image_files import MAX_BYTES
 from .studio import Studio
 
 CSS = """
@@ -78,5 +79,6 @@ def launch_options(studio: Studio) -> dict[str, Any]:
         "css": CSS,
         "footer_links": ["api", "settings"],
         "run_history": False,  # it would keep people's photos in the browser
+        "max_file_size": MAX_BYTES,  # what `open_image` takes: more need not be stored first
         "allowed_paths": sorted({str(path.resolve().parent) for path in shown}),
     }

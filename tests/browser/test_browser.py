@@ -139,6 +139,24 @@ def test_use_this_seed_repeats_the_picture(visit, engine, photos):
     assert engine.requests[1].seed == driver.seed(page)
 
 
+def test_download_and_seed_are_those_of_the_picture_chosen(visit, engine, photos, tmp_path):
+    page = visit()
+    driver.upload_face(page, photos["face"])
+    first = driver.seed(page)
+    page.locator("#randomise input").uncheck()
+    page.get_by_label("number input for Pictures").fill("2")
+    driver.press(page, "Generate")
+    driver.wait_for_picture(page)
+    page.get_by_label("Thumbnail 2 of 2").first.click()
+    expect(page.locator("#pictures caption")).to_contain_text(f"seed {first + 1}")
+    driver.press(page, "Use this seed")
+    expect(page.locator("#seed input")).to_have_value(str(first + 1))
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    download.value.save_as(tmp_path / "second.png")
+    assert Image.open(tmp_path / "second.png").text["seed"] == str(first + 1)
+
+
 def test_of_two_faces_the_chosen_one_is_taken(visit, engine, photos):
     page = visit()
     driver.upload_face(page, photos["two"])
