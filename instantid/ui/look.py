@@ -27,7 +27,8 @@ CSS = """
 .photos .grid-container > * { flex: 1 1 90px; min-width: 90px; height: 165px; }
 .photos .thumbnail-lg { height: 100%; width: 100%; aspect-ratio: auto; }
 .photos .grid-container img { object-fit: contain; }
-#maps .grid-container { grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)) !important; }
+#maps .grid-container { grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)) !important;
+  padding-top: 1.7rem; }
 #pictures .caption { font-size: .8rem; }
 @media (max-width: 640px) {
   #examples .container { width: 3.2rem !important; height: 3.2rem !important; }
