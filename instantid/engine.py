@@ -94,8 +94,9 @@ class Engine:
         """Make the pictures of one request. Others wait for their turn.
 
         Args:
-            on_step: called as `on_step(step, total, preview)`, from step 0 on; `preview` is a small, rough
-                picture of the first image, None at step 0. Returning False cancels.
+            on_step: called as `on_step(step, total, preview)` from step 0 on, counted over all images of the
+                run; `preview` is a small, rough picture of the one being made, None at step 0. Returning
+                False cancels.
 
         Raises:
             InstantIDError: something in the request or the bundle does not work; `Cancelled` where `on_step`
@@ -104,7 +105,7 @@ class Engine:
         with self._lock, _readable_memory_errors(request):
             clock = _Clock()
             request = self._with_defaults(request)
-            report = _Reporter(on_step, request.steps)
+            report = _Reporter(on_step, request.steps * request.images)
             report(0)
             with clock("faces"):
                 there = scene.read(request, self._finder, self._area)
@@ -116,7 +117,11 @@ class Engine:
                 with clock("prompt"):
                     text = prompts.encode(pipeline, *self._styled(request), device=self.plan.device)
                 with clock("pictures"):
-                    pictures = self._denoise(pipeline, request, there, maps, text, report)
+                    # One by one: a run of four needs no more memory than one, and each repeats by its seed.
+                    pictures = [
+                        self._denoise(pipeline, request, there, maps, text, report, i)
+                        for i in range(request.images)
+                    ]
             with clock("likeness"):
                 likeness = self._likeness(pictures, there.face)
             return Result(
@@ -216,7 +221,6 @@ class Engine:
                     adapter_strength=request.adapter_strength
                     if adapter_strength is None
                     else adapter_strength,
-                    images=request.images,
                     mask=images.box_mask(there.face.box, there.width, there.height)
                     if request.face_region
                     else None,
@@ -237,17 +241,18 @@ class Engine:
         maps: Mapping[str, Image.Image],
         text: prompts.PromptEmbeddings,
         report: "_Reporter",
-    ) -> list[Image.Image]:
+        i: int,
+    ) -> Image.Image:
         guided = request.guidance_scale > 1  # as diffusers decides it
         person = request.people[0]
         strength = person.identity_strength
         strengths = [request.identity_strength if strength is None else strength, *_active(request).values()]
         several = len(strengths) > 1
 
-        def after_step(pipeline: Any, i: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        def after_step(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             # Second-order samplers visit more timesteps than there are steps.
-            done = (i + 1) * request.steps // pipeline.num_timesteps
-            report(done, lambda: self._preview(tensors["latents"]))
+            done = (index + 1) * request.steps // pipeline.num_timesteps
+            report(i * request.steps + done, lambda: self._preview(tensors["latents"]))
             return tensors
 
         return pipeline(
@@ -260,12 +265,11 @@ class Engine:
             controlnet_conditioning_scale=strengths if several else strengths[0],
             num_inference_steps=request.steps,
             guidance_scale=request.guidance_scale,
-            num_images_per_prompt=request.images,
-            generator=[torch.Generator("cpu").manual_seed(request.seed + i) for i in range(request.images)],
+            generator=torch.Generator("cpu").manual_seed(request.seed + i),
             width=request.width,
             height=request.height,
             callback_on_step_end=after_step,
-        ).images
+        ).images[0]
 
     def _likeness(self, pictures: list[Image.Image], person: Face) -> list[float | None] | None:
         if self._finder is None:

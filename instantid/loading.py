@@ -11,7 +11,9 @@ from diffusers import (
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
 )
+from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
 
 from . import bundles, mini
 from .bundles import Bundle
@@ -22,7 +24,8 @@ from .identity import IdentityNet
 def open_bundle(name: str | Path) -> Bundle:
     """The bundle of that name or folder. `mini` is built first where that has not happened yet."""
     if str(name) == "mini" and not bundles.is_built("mini"):
-        mini.build(bundles.mini_folder(), faces=bundles.MINI_FACES)
+        with _without_progress_bars():
+            mini.build(bundles.mini_folder(), faces=bundles.MINI_FACES)
     return bundles.open_bundle(name)
 
 
@@ -59,9 +62,24 @@ def _variant(folder: Path) -> str | None:
 
 
 @contextmanager
-def _explained(what: str, path: Path) -> Iterator[None]:
+def _without_progress_bars() -> Iterator[None]:
+    """Silence one bar per file: who loads shows progress of their own."""
+    libraries = (diffusers_logging, transformers_logging)
+    shown = [library for library in libraries if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
     try:
         yield
+    finally:
+        for library in shown:
+            library.enable_progress_bar()
+
+
+@contextmanager
+def _explained(what: str, path: Path) -> Iterator[None]:
+    try:
+        with _without_progress_bars():
+            yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BundleError(
             f"The {what} at {path} cannot be loaded: {str(error).strip().splitlines()[0]} "

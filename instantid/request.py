@@ -173,7 +173,7 @@ class Request(_Frozen):
 
 @dataclass(frozen=True)
 class Step:
-    """Progress of a run: `step` of `total` is done; `preview` is a small, rough picture of the first image."""
+    """Progress of a run: `step` of `total` is done; `preview` is a small, rough picture of the one being made."""
 
     step: int
     total: int

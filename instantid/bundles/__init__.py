@@ -9,6 +9,7 @@ from .bundle import Defaults as Defaults
 from .bundle import FaceModels as FaceModels
 from .bundle import PartStatus as PartStatus
 from .face_files import fetch_face_files as fetch_face_files
+from .fetching import essential_parts as essential_parts
 from .fetching import fetch as fetch
 from .fetching import licence_notice as licence_notice
 from .hub_parts import Hub as Hub

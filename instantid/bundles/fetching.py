@@ -7,13 +7,21 @@ from .bundle import UNSTATED, Bundle
 from .face_files import fetch_face_files
 from .hub_parts import HubSource
 
+ESSENTIAL = ("base", "identitynet", "identity_adapter", "faces", "vae")
 
-def licence_notice(bundle: Bundle) -> str:
-    """What the licences of a bundle's parts allow, to be shown before the first fetch."""
+
+def essential_parts(bundle: Bundle) -> tuple[str, ...]:
+    """The parts without which the bundle makes no picture; the others serve some requests only."""
+    return tuple(part for part in ESSENTIAL if bundle.has(part))
+
+
+def licence_notice(bundle: Bundle, parts: Iterable[str] | None = None) -> str:
+    """What the licences of a bundle's parts (None: all) allow, to be shown before the first fetch."""
     lines = [f"The parts of the bundle “{bundle.name}” belong to their publishers:"]
     lines += [
         f"- {part} ({source}): {bundle.licences.get(part, UNSTATED)}"
         for part, source in bundle.sources.items()
+        if parts is None or part in parts
     ]
     return "\n".join(lines)
 

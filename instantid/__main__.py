@@ -1,0 +1,5 @@
+"""`python -m instantid`."""
+
+from .cli import main
+
+main()

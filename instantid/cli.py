@@ -1,0 +1,266 @@
+"""`python -m instantid …`: pictures, weights and a look at the machine, without the page."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .errors import InstantIDError, InvalidRequest
+from .request import Person, Photo, Request, Step
+
+app = typer.Typer(
+    help="InstantID Studio: one photo of a face becomes any picture of that person.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+console = Console(stderr=True, highlight=False)
+
+
+def _about(field: str) -> str:
+    return Request.model_fields[field].description or ""
+
+
+BundleOption = Annotated[str, typer.Option(help="mini, sdxl, sdxl:<base>, or a folder with bundle.json.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cuda, mps or cpu. Default: the fastest there is.")]
+PlacementOption = Annotated[
+    str | None, typer.Option(help="resident, “model offload” or “group offload”. Default: by free memory.")
+]
+
+
+def _told(command: Callable[..., None]) -> Callable[..., None]:
+    """Say what a user can mend in one line, and end with 1. Anything else is a bug and shows its trace."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except InstantIDError as error:
+            console.print(f"[red]Error:[/red] {_plain(error)}")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            console.print("Stopped.")
+            raise typer.Exit(130) from None
+
+    return run
+
+
+@app.callback()
+def _quiet() -> None:
+    quieten()
+
+
+@app.command()
+@_told
+def generate(
+    face: Annotated[
+        list[Path], typer.Option(help="A photo of the face. Several of one person are averaged.")
+    ],
+    prompt: Annotated[str | None, typer.Option(help=_about("prompt"))] = None,
+    pose: Annotated[Path | None, typer.Option(help=_about("pose_image"))] = None,
+    style: Annotated[str | None, typer.Option(help=_about("style"))] = None,
+    control: Annotated[
+        list[str] | None, typer.Option(help="pose, canny or depth and its strength, such as canny=0.4.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the PNG goes. Several are numbered.")] = Path(
+        "picture.png"
+    ),
+    negative: Annotated[str | None, typer.Option(help=_about("negative_prompt"))] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: a random one, which is told.")] = None,
+    steps: Annotated[int | None, typer.Option(help=_about("steps"))] = None,
+    cfg: Annotated[float | None, typer.Option(help=_about("guidance_scale"))] = None,
+    scheduler: Annotated[str | None, typer.Option(help=_about("scheduler"))] = None,
+    identity_strength: Annotated[float | None, typer.Option(help=_about("identity_strength"))] = None,
+    adapter_strength: Annotated[float | None, typer.Option(help=_about("adapter_strength"))] = None,
+    face_region: Annotated[bool | None, typer.Option(help=_about("face_region"))] = None,
+    width: Annotated[int | None, typer.Option(help=_about("width"))] = None,
+    height: Annotated[int | None, typer.Option(help=_about("height"))] = None,
+    images: Annotated[int | None, typer.Option(help=_about("images"))] = None,
+    face_number: Annotated[int, typer.Option(help="Which face of each face photo; 1 is the largest.")] = 1,
+    pose_face_number: Annotated[int, typer.Option(help="Which face of the pose photo.")] = 1,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Repeat this picture of ours; other options change it.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+    bundle: BundleOption = "mini",
+    device: DeviceOption = None,
+    placement: PlacementOption = None,
+) -> None:
+    """Make a picture of the person in the photos."""
+    from . import metadata  # torch and diffusers take seconds to import: --help does without
+
+    settings = {
+        "prompt": prompt,
+        "negative_prompt": negative,
+        "style": style,
+        "controls": _controls(control) if control else None,
+        "seed": seed,
+        "steps": steps,
+        "guidance_scale": cfg,
+        "scheduler": scheduler,
+        "identity_strength": identity_strength,
+        "adapter_strength": adapter_strength,
+        "face_region": face_region,
+        "width": width,
+        "height": height,
+        "images": images,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    references = [Photo(image=path, face=face_number) for path in face]
+    pose_image = Photo(image=pose, face=pose_face_number) if pose else None
+    if from_ is None:
+        people = [Person(references=references)]
+        request = Request(people=people, pose_image=pose_image, **({"seed": None} | given))
+    else:
+        request, differences = metadata.restore(
+            metadata.read(from_), references, pose_image=pose_image, **given
+        )
+        for difference in differences:
+            console.print(f"[yellow]Note:[/yellow] {difference} The result will differ.")
+    paths = _paths(out, request.images, overwrite)
+    engine = _engine(bundle, device, placement)
+    with Progress(TextColumn("Generating"), BarColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("", total=None)
+        for event in engine.stream(request):
+            if isinstance(event, Step):
+                bar.update(task, completed=event.step, total=event.total)
+            else:
+                result = event
+    metadata.save(result, paths)
+    for i, path in enumerate(paths):
+        likeness = result.likeness and result.likeness[i]
+        told = f", likeness {likeness:.2f}" if likeness is not None else ", no face found in it"
+        console.print(f"Wrote {path}: seed {result.seeds[i]}{told if result.likeness else ''}")
+    if result.bundle["untrained"]:
+        console.print("[yellow]Note:[/yellow] these weights are untrained: the picture is abstract.")
+
+
+@app.command()
+@_told
+def fetch(
+    bundle: BundleOption = "mini",
+    part: Annotated[list[str] | None, typer.Option(help="Only this part, such as controlnets.canny.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also what only some requests need.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the licences shown.")] = False,
+) -> None:
+    """Bring a bundle's weights to this machine. Resumes where it stopped."""
+    from . import bundles, loading
+
+    opened = loading.open_bundle(bundle)
+    parts = tuple(part or (opened.sources if everything else bundles.essential_parts(opened)))
+    missing = [status.name for status in opened.parts() if status.name in parts and not status.present]
+    if not missing and set(parts) <= set(opened.sources):
+        console.print(f"Everything asked for is here already: {', '.join(parts)}.")
+        return
+    console.print(bundles.licence_notice(opened, missing or parts), markup=False)
+    if not yes and not typer.confirm("Fetch them on these terms?", err=True):
+        raise typer.Exit(1)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        tasks: dict[str, Any] = {}
+
+        def on_progress(name: str, done: int, total: int) -> None:
+            tasks.setdefault(name, bar.add_task(name, total=total))
+            bar.update(tasks[name], completed=done, total=total)
+
+        bundles.fetch(opened, parts, on_progress=on_progress)
+    console.print("Done.")
+
+
+@app.command()
+@_told
+def doctor(
+    bundle: BundleOption = "mini",
+    try_: Annotated[
+        bool, typer.Option("--try", help="Load it, run every mode, write a page of pictures.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the page of --try.")] = Path("trial"),
+    device: DeviceOption = None,
+    placement: PlacementOption = None,
+) -> None:
+    """Look at this machine and a bundle, and say how to repair what is wrong."""
+    from . import doctor as checks
+
+    findings = checks.examine(bundle)
+    for finding in findings:
+        mark = "[green]ok[/green]  " if finding.good else "[red]bad[/red] "
+        console.print(f"{mark} {_plain(finding.subject)}: {_plain(finding.found)}")
+        if finding.repair:
+            console.print(f"      repair: {_plain(finding.repair)}")
+    if try_:
+        from . import trial
+
+        page = trial.run(
+            _engine(bundle, device, placement), out, tell=lambda line: console.print(line, markup=False)
+        )
+        console.print(f"Wrote {page}. Open it in a browser.")
+        raise typer.Exit(0 if trial.passed(out) else 1)
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def quieten() -> None:
+    """Keep the libraries' chatter off the terminal: it reads like errors to who does not know them.
+
+    Takes effect on libraries that are not imported yet; what the user has set stays.
+    """
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY", "OPENCV_LOG_LEVEL"):
+        os.environ.setdefault(name, "error")
+
+
+def _engine(bundle: str, device: str | None, placement: str | None) -> Any:
+    from . import acceleration, bundles, loading
+    from .engine import Engine
+
+    if placement is not None and placement not in acceleration.PLACEMENTS:
+        raise InvalidRequest(
+            f"There is no placement {placement!r}: take one of {', '.join(acceleration.PLACEMENTS)}."
+        )
+    with console.status(f"Loading {bundle} …"):
+        opened = loading.open_bundle(bundle)
+        if bundle == "mini":  # its face models are small and free; nothing else is fetched unasked
+            bundles.fetch(opened, ("faces",), on_progress=lambda *_: None)
+        return Engine.load(opened, device=device, placement=placement)
+
+
+def _controls(given: list[str]) -> dict[str, float]:
+    controls = {}
+    for text in given:
+        name, _, strength = text.partition("=")
+        try:
+            controls[name] = float(strength)
+        except ValueError:
+            raise InvalidRequest(
+                f"--control wants a name and a strength, such as canny=0.4; got {text!r}."
+            ) from None
+    return controls
+
+
+def _paths(out: Path, images: int, overwrite: bool) -> list[Path]:
+    """Where the pictures go; refused early what could not be written after minutes of work."""
+    if out.suffix.lower() != ".png":
+        raise InvalidRequest(f"--out must end in .png, which carries the request; got {out}.")
+    if not out.parent.is_dir():
+        raise InvalidRequest(f"There is no folder {out.parent} for {out.name}. Make it first.")
+    paths = [out] if images == 1 else [out.with_stem(f"{out.stem}-{i + 1}") for i in range(images)]
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise InvalidRequest(f"{path} exists. Choose another --out, or add --overwrite.")
+    return paths
+
+
+def _plain(text: object) -> str:
+    return str(text).replace("[", r"\[")
+
+
+def main() -> None:
+    """The entry point of `python -m instantid`."""
+    app(prog_name="python -m instantid")
