@@ -6,7 +6,6 @@ instead of the text (section 3.3). What a call needs is lent to both for its len
 """
 
 import copy
-import pickle
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,14 +16,10 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
 from diffusers.models.controlnets.controlnet import ControlNetOutput
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from .errors import BundleError, InvalidRequest
-
-StateDict = dict[str, dict[str, torch.Tensor]]
-RESAMPLER_DEPTH = 4  # InstantID's; diffusers builds every Resampler with this many layers
+from .adapter_file import check_fit, read_adapter
+from .errors import InvalidRequest
 
 
 @dataclass(frozen=True)
@@ -154,7 +149,7 @@ def attach(pipeline: StableDiffusionXLControlNetPipeline, adapter: Path, net: Id
     if pipeline.unet.encoder_hid_proj is not None:
         raise RuntimeError("This pipeline already has an adapter: detach it first.")
     weights = read_adapter(adapter)
-    _check_fit(weights, pipeline.unet, adapter)
+    check_fit(weights, pipeline.unet, adapter)
     pipeline.load_ip_adapter(weights, subfolder=None, weight_name=None, image_encoder_folder=None)
     return Identity(pipeline, net)
 
@@ -165,73 +160,6 @@ def detach(pipeline: StableDiffusionXLControlNetPipeline) -> None:
     # diffusers leaves a submodule named "encoder_hid_proj" that holds None; a fresh UNet has a plain None.
     del pipeline.unet.encoder_hid_proj
     pipeline.unet.encoder_hid_proj = None
-
-
-def read_adapter(path: Path) -> StateDict:
-    """Read `ip-adapter.bin` or its safetensors form into {"image_proj": …, "ip_adapter": …}.
-
-    A pickle may hold tensors only: one that would run code is refused (`weights_only=True`).
-    """
-    try:
-        if path.suffix == ".safetensors":
-            flat = load_file(path)
-        else:
-            flat = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise BundleError(f"The identity adapter {path} is missing. Fetch the bundle again.") from error
-    except pickle.UnpicklingError as error:
-        raise BundleError(
-            f"{path} was refused: it holds more than tensors, and loading it could run code. "
-            "Use the published ip-adapter.bin or a safetensors copy."
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise BundleError(
-            f"{path} cannot be read; it looks damaged or incomplete. Fetch it again."
-        ) from error
-    weights: StateDict = {"image_proj": {}, "ip_adapter": {}}
-    for part, tensors in weights.items():
-        nested = flat.get(part) if isinstance(flat, dict) else None
-        if isinstance(nested, dict):
-            tensors.update(nested)
-        elif isinstance(flat, dict):
-            prefix = part + "."
-            tensors.update({k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)})
-        if not tensors:
-            raise BundleError(f"{path} has no {part!r} weights: it is not an InstantID ip-adapter file.")
-    return weights
-
-
-def _check_fit(weights: StateDict, unet: UNet2DConditionModel, path: Path) -> None:
-    """Compare shapes before loading: diffusers would leave what is missing without values."""
-    resampler, width = weights["image_proj"], unet.config.cross_attention_dim
-    missing = [
-        k for k in ("latents", "proj_in.weight", "proj_out.weight", "norm_out.weight") if k not in resampler
-    ]
-    if missing:
-        raise BundleError(f"{path} is not an InstantID adapter: its projector lacks {', '.join(missing)}.")
-    depth = len({key.split(".")[1] for key in resampler if key.startswith("layers.")})
-    if depth != RESAMPLER_DEPTH:
-        raise BundleError(f"{path} has a projector of {depth} layers; InstantID's has {RESAMPLER_DEPTH}.")
-    if len(resampler["proj_out.weight"]) != width:
-        raise BundleError(
-            f"{path} makes tokens of width {len(resampler['proj_out.weight'])}, this base model wants {width}: "
-            "the adapter was made for another kind of base (InstantID's is for SDXL)."
-        )
-    wanted = {
-        f"{number}.{key}_ip.weight": getattr(
-            unet.get_submodule(name.removesuffix(".processor")), key
-        ).weight.shape
-        for number, name in enumerate(unet.attn_processors)
-        if name.endswith("attn2.processor")
-        for key in ("to_k", "to_v")
-    }
-    given = {key: tensor.shape for key, tensor in weights["ip_adapter"].items()}
-    if wanted != given:
-        odd = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
-        raise BundleError(
-            f"{path} does not fit this base model: {len(odd)} of its attention weights differ, the first being "
-            f"{odd[0]} (file {tuple(given.get(odd[0], ()))}, model {tuple(wanted.get(odd[0], ()))})."
-        )
 
 
 def _projector(unet: UNet2DConditionModel) -> torch.nn.Module:

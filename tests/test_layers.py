@@ -14,11 +14,11 @@ LAYERS = [
     "errors",
     "request image_files",
     "images styles bundles face_drawing",
-    "metadata provenance",
+    "metadata provenance adapter_file",
     "faces controls identity style_reference body prompts schedulers preview acceleration mini",
     "scene loading",
     "engine",
-    "ui serving compare evaluation training doctor",
+    "ui hosting doctor serving compare evaluation training",
     "__init__",  # the public face of the package
     "cli",
     "app __main__",
@@ -110,7 +110,7 @@ def state(room: str, tree: ast.Module) -> list[str]:
             "TYPE_CHECKING",
             "__name__ == '__main__'",
         }
-        if not (isinstance(node, AT_IMPORT) or documents or guard):
+        if room != "__main__" and not (isinstance(node, AT_IMPORT) or documents or guard):
             told.append(f"{room}:{node.lineno} works at import: {ast.unparse(node).splitlines()[0]}")
     names = {
         target.id

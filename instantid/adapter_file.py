@@ -1,0 +1,128 @@
+"""InstantID's `ip-adapter.bin`: read safely, and compared with a base model before anything is loaded.
+
+diffusers checks little: weights that a file lacks stay without values, and fail or paint noise much later.
+"""
+
+import pickle
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from .errors import BundleError
+
+StateDict = dict[str, dict[str, torch.Tensor]]
+Shapes = dict[str, tuple[int, ...]]
+RESAMPLER_DEPTH = 4  # InstantID's; diffusers builds every Resampler with this many layers
+
+
+def read_adapter(path: Path) -> StateDict:
+    """Read `ip-adapter.bin` or its safetensors form into {"image_proj": …, "ip_adapter": …}.
+
+    A pickle may hold tensors only: one that would run code is refused (`weights_only=True`).
+
+    Raises:
+        BundleError: the file is missing, damaged, unsafe or something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            flat = load_file(path)
+        else:
+            flat = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise BundleError(f"The identity adapter {path} is missing. Fetch the bundle again.") from error
+    except pickle.UnpicklingError as error:
+        raise BundleError(
+            f"{path} was refused: it is damaged, or it holds more than tensors and loading it could run code. "
+            "Use the published ip-adapter.bin or a safetensors copy."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise BundleError(
+            f"{path} cannot be read; it looks damaged or incomplete. Fetch it again."
+        ) from error
+    return {part: _part(flat, part, path) for part in ("image_proj", "ip_adapter")}
+
+
+def _part(flat: object, part: str, path: Path) -> dict[str, torch.Tensor]:
+    """One half of the file, which lies nested in a pickle and behind a prefix in safetensors."""
+    tensors = flat.get(part) if isinstance(flat, dict) else None
+    if isinstance(flat, dict) and not isinstance(tensors, dict):
+        prefix = part + "."
+        tensors = {str(k).removeprefix(prefix): v for k, v in flat.items() if str(k).startswith(prefix)}
+    if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+        raise BundleError(f"{path} has no {part!r} weights: it is not an InstantID ip-adapter file.")
+    return tensors
+
+
+def check_fit(weights: StateDict, unet: UNet2DConditionModel, path: Path) -> None:
+    """Compare every shape in the file with what InstantID's projector and this UNet want.
+
+    Raises:
+        BundleError: anything is missing, too much, or of another shape.
+    """
+    resampler, width = weights["image_proj"], unet.config.cross_attention_dim
+    sizing = ("latents", "proj_in.weight", "proj_out.weight", "layers.0.0.to_q.weight")
+    if missing := [key for key in sizing if key not in resampler]:
+        raise BundleError(f"{path} is not an InstantID adapter: its projector lacks {', '.join(missing)}.")
+    depth = len({key.split(".")[1] for key in resampler if key.startswith("layers.")})
+    if depth != RESAMPLER_DEPTH:
+        raise BundleError(f"{path} has a projector of {depth} layers; InstantID's has {RESAMPLER_DEPTH}.")
+    if len(resampler["proj_out.weight"]) != width:
+        raise BundleError(
+            f"{path} makes tokens of width {len(resampler['proj_out.weight'])}, this base model wants {width}: "
+            "the adapter was made for another kind of base (InstantID's is for SDXL)."
+        )
+    _compare(f"{path} is not a whole InstantID adapter", "projector", resampler, _resampler_shapes(resampler))
+    _compare(f"{path} does not fit this base model", "attention", weights["ip_adapter"], _key_shapes(unet))
+
+
+def _resampler_shapes(given: dict[str, torch.Tensor]) -> Shapes:
+    """What a projector consists of that is as wide as `given` says."""
+    width, embedding = given["proj_in.weight"].shape
+    inner, out = len(given["layers.0.0.to_q.weight"]), len(given["proj_out.weight"])
+    shapes: Shapes = {
+        "latents": (1, given["latents"].shape[1], width),
+        "proj_in.weight": (width, embedding),
+        "proj_in.bias": (width,),
+        "proj_out.weight": (out, width),
+        "proj_out.bias": (out,),
+        "norm_out.weight": (out,),
+        "norm_out.bias": (out,),
+    }
+    for i in range(RESAMPLER_DEPTH):
+        attention, feed = f"layers.{i}.0", f"layers.{i}.1"
+        for norm in (f"{attention}.norm1", f"{attention}.norm2", f"{feed}.0"):
+            shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
+        shapes |= {
+            f"{attention}.to_q.weight": (inner, width),
+            f"{attention}.to_kv.weight": (2 * inner, width),
+            f"{attention}.to_out.weight": (width, inner),
+            f"{feed}.1.weight": (4 * width, width),
+            f"{feed}.3.weight": (width, 4 * width),
+        }
+    return shapes
+
+
+def _key_shapes(unet: UNet2DConditionModel) -> Shapes:
+    """Keys and values for each cross-attention, numbered by its place in `attn_processors`."""
+    return {
+        f"{number}.{key}_ip.weight": tuple(
+            getattr(unet.get_submodule(name.removesuffix(".processor")), key).weight.shape
+        )
+        for number, name in enumerate(unet.attn_processors)
+        if name.endswith("attn2.processor")
+        for key in ("to_k", "to_v")
+    }
+
+
+def _compare(complaint: str, kind: str, tensors: dict[str, torch.Tensor], wanted: Shapes) -> None:
+    given = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    odd = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
+    if odd:
+        has, wants = (shapes.get(odd[0], "nothing") for shapes in (given, wanted))
+        raise BundleError(
+            f"{complaint}: {len(odd)} of its {kind} weights differ, the first being {odd[0]} "
+            f"(the file has {has}, wanted is {wants})."
+        )
