@@ -1,6 +1,8 @@
 """The rooms of DESIGN section 3, kept by reading the source: who may import whom, and what nobody does on import."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ LAYERS = [
     "faces controls identity style_reference body prompts schedulers preview acceleration mini",
     "scene loading",
     "engine",
-    "ui hosting doctor serving compare evaluation training",
+    "ui hosting doctor trial serving compare evaluation training",
     "__init__",  # the public face of the package
     "cli",
     "app __main__",
@@ -181,3 +183,27 @@ def test_what_is_in_place_is_let_be():
     )
     tree = ast.parse(source)
     assert wrong_imports("bundles", tree, 2) + wrong_uses("bundles", tree) + state("bundles", tree) == []
+
+
+WATCHED_IMPORT = """
+import sys, threading
+
+def watch(event, arguments):
+    if event in {"socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen"}:
+        raise RuntimeError(f"{event} {arguments}")
+    if event == "open" and str(arguments[0]).endswith((".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".onnx")):
+        raise RuntimeError(f"{arguments[0]} was read")
+
+sys.addaudithook(watch)
+import app
+slow = {"torch", "diffusers", "transformers", "insightface"} & set(sys.modules)
+assert not slow, f"{slow} came along: the page is to be up before them"
+assert threading.active_count() == 1, threading.enumerate()
+"""
+
+
+def test_importing_the_app_reads_no_weights_serves_nothing_and_calls_nobody():
+    run = subprocess.run(
+        [sys.executable, "-c", WATCHED_IMPORT], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
