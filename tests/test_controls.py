@@ -1,0 +1,172 @@
+"""Control maps, by the real annotators with weights that were never trained."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import transformers
+from controlnet_aux.open_pose import Body
+from controlnet_aux.open_pose.model import bodypose_model
+from PIL import Image
+
+from instantid import bundles
+from instantid.controls import Annotators
+from instantid.errors import BundleError, DownloadError
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    """140×100, RGB: something with edges, warmer to the right."""
+    pixels = np.random.default_rng(0).integers(0, 60, (100, 140, 3), dtype=np.uint8)
+    pixels[20:70, 50:110] += np.array([180, 90, 20], np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A bundle of annotators alone, in their publishers' layouts."""
+    folder = tmp_path_factory.mktemp("annotators")
+    parts = {"base": "b", "identitynet": "n", "identity_adapter": "a"}
+    annotators = {"pose": "Annotators", "depth": "depth"}
+    (folder / "bundle.json").write_text(json.dumps({"name": "maps", "annotators": annotators} | parts))
+    (folder / "Annotators").mkdir()
+    save_pose(folder / "Annotators" / "body_pose_model.pth")
+    save_depth(folder / "depth")
+    return folder
+
+
+def save_pose(file: Path) -> None:
+    """All of a 209 MB network's weights are views of one small pool, which is what the file then holds."""
+    with torch.device("meta"):
+        shapes = {name: weight.shape for name, weight in bodypose_model().state_dict().items()}
+    pool = torch.randn(max(shape.numel() for shape in shapes.values())) * 0.02
+    weights = {name.partition(".")[2]: pool[: shape.numel()].view(shape) for name, shape in shapes.items()}
+    torch.save(weights, file)
+
+
+def save_depth(folder: Path) -> None:
+    backbone = transformers.Dinov2Config(
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        image_size=56,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+        reshape_hidden_states=False,
+    )
+    config = transformers.DepthAnythingConfig(
+        backbone_config=backbone,
+        reassemble_hidden_size=32,
+        neck_hidden_sizes=[8, 8, 16, 16],
+        fusion_hidden_size=8,
+        head_hidden_size=8,
+        initializer_range=0.2,
+    )
+    torch.manual_seed(0)
+    transformers.DepthAnythingForDepthEstimation(config).save_pretrained(folder)
+    transformers.DPTImageProcessor(
+        size={"height": 56, "width": 56}, ensure_multiple_of=14, keep_aspect_ratio=True
+    ).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def annotators(folder) -> Annotators:
+    return Annotators(bundles.open_bundle(folder))
+
+
+def test_canny_is_opencvs_at_the_references_thresholds(annotators, photo):
+    edges = cv2.Canny(np.asarray(photo), 100, 200)
+    drawn = annotators.draw("canny", photo)
+    assert drawn.mode == "RGB"
+    assert np.array_equal(np.asarray(drawn), np.stack([edges] * 3, axis=-1))
+    assert 0 < np.mean(edges > 0) < 0.5
+
+
+@pytest.mark.parametrize("name", ["pose", "depth"])
+def test_a_map_is_rgb_of_the_photos_size(annotators, photo, name):
+    drawn = annotators.draw(name, photo)
+    assert (drawn.mode, drawn.size) == ("RGB", photo.size)
+
+
+def test_depth_fills_the_range_in_grey_and_follows_the_photo(annotators, photo):
+    drawn = np.asarray(annotators.draw("depth", photo))
+    assert (drawn[..., :1] == drawn).all()
+    assert drawn.min() <= 10 and drawn.max() >= 245
+    assert not np.array_equal(np.asarray(annotators.draw("depth", photo.rotate(180))), drawn)
+
+
+def test_a_photo_without_depth_gives_a_flat_map(folder, monkeypatch, photo):
+    monkeypatch.setattr(
+        transformers, "pipeline", lambda *_, **__: lambda photo: {"predicted_depth": torch.full((8, 8), 3.0)}
+    )
+    assert Annotators(bundles.open_bundle(folder)).draw("depth", photo).getextrema() == ((0, 0),) * 3
+
+
+def test_a_body_is_drawn_as_wide_as_the_reference_draws_it(annotators, photo, monkeypatch):
+    """A skeleton's line is drawn at 512 pixels and shrinks or grows with the map."""
+
+    def one_upright_body(self, bgr):
+        height, width = bgr.shape[:2]
+        points = [[width / 2, height * y, 1.0, i] for i, y in enumerate((0.1, 0.9))]
+        return np.array(points), np.array([[-1, 0, -1, -1, -1, -1, -1, -1, 1] + [-1] * 9 + [1.0, 2]])
+
+    monkeypatch.setattr(Body, "__call__", one_upright_body)
+    for side in (512, 1024):
+        drawn = np.asarray(annotators.draw("pose", photo.resize((side, side))))
+        across = np.count_nonzero(drawn[side // 2].max(axis=-1) > 60)
+        assert across == pytest.approx(8 * side / 512, abs=3)
+
+
+@pytest.mark.parametrize(("name", "loader"), [("pose", "torch.load"), ("depth", "transformers.pipeline")])
+def test_an_annotator_is_loaded_once_and_only_when_asked_for(folder, photo, monkeypatch, name, loader):
+    module, function = (
+        {"torch": torch, "transformers": transformers}[loader.split(".")[0]],
+        loader.split(".")[1],
+    )
+    monkeypatch.setattr(Body, "__call__", lambda self, bgr: (np.zeros((0, 4)), np.zeros((0, 20))))  # nobody
+    loads, load = [], getattr(module, function)
+    monkeypatch.setattr(module, function, lambda *a, **k: loads.append(a) or load(*a, **k))
+    fresh = Annotators(bundles.open_bundle(folder))
+    fresh.draw("canny", photo)
+    assert loads == []
+    fresh.draw(name, photo)
+    fresh.draw(name, photo)
+    assert len(loads) == 1
+
+
+@pytest.mark.parametrize("name", ["pose", "depth"])
+def test_a_bundle_without_the_annotator_says_so(tiny, photo, name):
+    with pytest.raises(BundleError, match=f"annotators.{name}"):
+        Annotators(bundles.open_bundle(tiny)).draw(name, photo)
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        (
+            "pose",
+            lambda at: (at / "Annotators" / "body_pose_model.pth").rename(at / "Annotators" / "other.pth"),
+        ),
+        (
+            "pose",
+            lambda at: torch.save({"conv1_1.weight": torch.zeros(3)}, at / "Annotators/body_pose_model.pth"),
+        ),
+        ("pose", lambda at: (at / "Annotators/body_pose_model.pth").write_bytes(b"")),
+        ("pose", lambda at: (at / "Annotators/body_pose_model.pth").write_bytes(b"not weights at all" * 9)),
+        ("pose", lambda at: shutil.rmtree(at / "Annotators")),
+        ("depth", lambda at: (at / "depth" / "config.json").unlink()),
+        ("depth", lambda at: (at / "depth" / "config.json").write_text("{}")),
+        ("depth", lambda at: (at / "depth" / "model.safetensors").unlink()),
+        ("depth", lambda at: (at / "depth" / "model.safetensors").write_bytes(b"\x01")),
+        ("depth", lambda at: (at / "depth" / "preprocessor_config.json").unlink()),
+        ("depth", lambda at: shutil.rmtree(at / "depth")),
+    ],
+)
+def test_missing_or_damaged_weights_name_the_part(folder, tmp_path, photo, name, harm):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    harm(copy)
+    with pytest.raises((BundleError, DownloadError), match=f"annotators.{name}"):
+        Annotators(bundles.open_bundle(copy)).draw(name, photo)
