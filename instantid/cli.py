@@ -197,11 +197,11 @@ def doctor(
     if try_:
         from . import trial
 
-        page = trial.run(
-            _engine(bundle, device, placement), out, tell=lambda line: console.print(line, markup=False)
+        outcomes = trial.run(
+            _engine(bundle, device, placement), out, lambda line: console.print(line, markup=False)
         )
-        console.print(f"Wrote {page}. Open it in a browser.")
-        raise typer.Exit(0 if trial.passed(out) else 1)
+        console.print(f"Wrote {out / 'index.html'}. Open it in a browser.", markup=False)
+        raise typer.Exit(1 if any(outcome.problems for outcome in outcomes) else 0)
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 
 
@@ -217,18 +217,10 @@ def quieten() -> None:
 
 
 def _engine(bundle: str, device: str | None, placement: str | None) -> Any:
-    from . import acceleration, bundles, loading
-    from .engine import Engine
+    from . import hosting
 
-    if placement is not None and placement not in acceleration.PLACEMENTS:
-        raise InvalidRequest(
-            f"There is no placement {placement!r}: take one of {', '.join(acceleration.PLACEMENTS)}."
-        )
     with console.status(f"Loading {bundle} …"):
-        opened = loading.open_bundle(bundle)
-        if bundle == "mini":  # its face models are small and free; nothing else is fetched unasked
-            bundles.fetch(opened, ("faces",), on_progress=lambda *_: None)
-        return Engine.load(opened, device=device, placement=placement)
+        return hosting.load_engine(hosting.open_bundle(bundle), device=device, placement=placement)
 
 
 def _controls(given: list[str]) -> dict[str, float]:

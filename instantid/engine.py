@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from .scene import Scene
 from .styles import Style, find_style, load_styles
 
 logger = logging.getLogger(__name__)
+HEARTBEAT = 1.0  # seconds
 OnStep = Callable[[int, int, Image.Image | None], bool | None]
 
 
@@ -142,14 +144,15 @@ class Engine:
     def stream(self, request: Request) -> Iterator[Step | Result]:
         """`generate` as a generator: a `Step` per step, then the `Result`.
 
-        Closing it cancels the run and returns at once; the run ends at its next step.
+        The last `Step` comes again, without its preview, while nothing new happens: a page can only be cancelled
+        when it hears something. Closing it cancels the run and returns at once; the run ends at its next step.
         """
         events: queue.SimpleQueue[Step | Result | BaseException] = queue.SimpleQueue()
         wanted = threading.Event()
         wanted.set()
 
         def on_step(step: int, total: int, preview: Image.Image | None) -> bool:
-            events.put(Step(step, total, preview))
+            events.put(Step(step, total, preview, "" if step else "Reading the photos"))
             return wanted.is_set()
 
         def run() -> None:
@@ -160,13 +163,18 @@ class Engine:
 
         threading.Thread(target=run, name="generate", daemon=True).start()
         try:
+            last = Step(0, 1, None, "Waiting for other pictures")
             while True:
-                event = events.get()
+                try:
+                    event = events.get(timeout=HEARTBEAT)
+                except queue.Empty:
+                    event = replace(last, preview=None)
                 if isinstance(event, BaseException):
                     raise event
                 yield event
                 if isinstance(event, Result):
                     return
+                last = event
         finally:
             wanted.clear()
 

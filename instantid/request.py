@@ -173,11 +173,18 @@ class Request(_Frozen):
 
 @dataclass(frozen=True)
 class Step:
-    """Progress of a run: `step` of `total` is done; `preview` is a small, rough picture of the one being made."""
+    """Progress of a run.
+
+    Args:
+        step, total: how many are done, and of how many, over all images of the run.
+        preview: a small, rough picture of the image being made.
+        note: what is going on while no step is.
+    """
 
     step: int
     total: int
     preview: Image.Image | None
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

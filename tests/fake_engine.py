@@ -157,7 +157,7 @@ def fake_studio(engine: FakeEngine, **changes) -> Studio:
         "schedulers": ("Euler", "DPM++ 2M Karras", "UniPC"),
         "controls": ("pose", "canny", "depth"),
         "defaults": {"width": 256, "height": 320, "steps": 4, "guidance_scale": 5.0},
-        "banner": "fake · CPU",
+        "banner": lambda: iter(["fake · CPU"]),
         "default_negative": "low quality, watermark",
     }
     return Studio(**(parts | changes))

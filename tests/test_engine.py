@@ -280,9 +280,19 @@ def test_previews_are_small_pictures_of_what_is_coming(engine, request_):
 
 
 def test_streaming_gives_steps_and_then_the_result(engine, request_):
-    events = list(engine.stream(request_))
-    assert [type(event) for event in events] == [Step] * 4 + [Result]
-    assert np.array_equal(pixels(events[-1]), pixels(engine.generate(request_)))
+    *steps, result = engine.stream(request_)
+    assert all(isinstance(step, Step) for step in steps)
+    assert list(dict.fromkeys(step.step for step in steps)) == [0, 1, 2, 3]
+    assert np.array_equal(pixels(result), pixels(engine.generate(request_)))
+
+
+def test_a_slow_step_gives_signs_of_life(engine, request_, monkeypatch):
+    monkeypatch.setattr("instantid.engine.HEARTBEAT", 0.01)
+    with engine._lock:
+        stream = engine.stream(request_)
+        assert next(stream).note == next(stream).note != ""
+    *_, result = stream
+    assert isinstance(result, Result)
 
 
 def test_closing_the_stream_cancels_the_run(engine, request_):

@@ -23,12 +23,17 @@ UNTRAINED = (
 
 def build_ui(studio: Studio) -> gr.Blocks:
     """Build the page. Launch it with `launch(**launch_options(studio))`."""
+
+    def show_banner():
+        for line in studio.banner():
+            yield _masthead(studio, line)
+
     with gr.Blocks(
         title=studio.title,
         analytics_enabled=False,
         delete_cache=(3600, 6 * 3600),  # uploads and results are people's faces: they do not stay
     ) as page:
-        gr.HTML(_masthead(studio), elem_id="masthead")
+        masthead = gr.HTML(_masthead(studio, "…"), elem_id="masthead")
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=340):
                 inputs = build_inputs(studio)
@@ -37,15 +42,23 @@ def build_ui(studio: Studio) -> gr.Blocks:
                 build_examples(studio, inputs)
                 with gr.Accordion("Tips", open=True):
                     gr.Markdown(TIPS)
+        page.load(
+            show_banner,
+            None,
+            masthead,
+            api_visibility="private",
+            show_progress="hidden",
+            concurrency_limit=None,  # every visitor waits for the model on their own
+        )
         connect_run(studio, inputs, results)
         connect_api(studio, inputs)
     return page.queue(max_size=32)
 
 
-def _masthead(studio: Studio) -> str:
+def _masthead(studio: Studio, banner: str) -> str:
     warning = notice(UNTRAINED, warning=True) if studio.untrained else ""
     return (
         f'<div class="bar"><div><h1>{html.escape(studio.title)}</h1>'
         "<p>One photo of a face becomes any picture of that person.</p></div>"
-        f'<span class="bundle">{html.escape(studio.banner)}</span></div>{warning}'
+        f'<span class="bundle">{html.escape(banner)}</span></div>{warning}'
     )

@@ -88,6 +88,8 @@ def problem_line(text: str) -> str:
 
 def progress_line(step: Step, seconds_left: float | None) -> str:
     """HTML of the status while a run is on its way; the time left is known from the second step on."""
+    if step.note:
+        return status_line(f"{step.note}…")
     left = "" if seconds_left is None else f"· {_duration(seconds_left)} left"
     return status_line(f"Step {step.step} of {step.total}", left, done=step.step / step.total)
 

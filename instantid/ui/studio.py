@@ -34,7 +34,7 @@ class Studio:
         styles: by name. "(No style)" may be among them: the page offers it in any case.
         defaults: width, height, steps and guidance_scale of the bundle.
         schedulers, controls: what the bundle can do, in the order shown.
-        banner: one line naming bundle and device.
+        banner: yields one line naming bundle and device, and again when that changes.
         untrained: the weights are seeded noise; page and captions say so.
         examples: rows shown under the form.
     """
@@ -47,7 +47,7 @@ class Studio:
     schedulers: tuple[str, ...]
     controls: tuple[str, ...]
     defaults: Mapping[str, float]
-    banner: str
+    banner: Callable[[], Iterator[str]]
     untrained: bool = False
     has_style_reference: bool = False
     default_negative: str = ""

@@ -21,7 +21,7 @@ def main(port: int) -> None:
         FakeEngine(pace=0.15, steps=30),
         styles=load_styles(),
         default_negative=DEFAULT_NEGATIVE_PROMPT,
-        banner="mini · CPU",
+        banner=lambda: iter(["mini · CPU"]),
         untrained=True,
         examples=examples,
     )

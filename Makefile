@@ -1,0 +1,57 @@
+# `make run` and `make test` do all set-up they need, once, and say what they are doing.
+# PYTHON: which Python to build .venv with. CPU=1: no CUDA packages (smaller install).
+SHELL := /bin/bash
+PYTHON ?= python3
+CPU ?=
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+READY := .venv/ready$(if $(CPU),-cpu)
+
+.PHONY: run test setup doctor lint clean
+
+run: setup ## Start the app on this machine; the address is printed.
+	@echo "==> Starting InstantID Studio (Ctrl-C stops it)"
+	@.venv/bin/python app.py $(ARGS)
+
+test: setup .venv/ready-tests ## Pass the tests, those in a browser among them.
+	@echo "==> Checking style"
+	@.venv/bin/ruff format --check -q . && .venv/bin/ruff check -q .
+	@echo "==> Testing (some minutes)"
+	@.venv/bin/python -m pytest $(ARGS)
+
+setup: $(READY) ## Make .venv, install, fetch the small face models of the embedded bundle.
+
+doctor: setup ## Say what is wrong with this machine, and how to repair it.
+	@.venv/bin/python -m instantid doctor $(ARGS)
+
+.venv/bin/python:
+	@echo "==> Making a virtual environment in .venv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3 …"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "Python's venv is missing. On Debian: apt-get install python3-venv"; exit 1; }
+
+.venv/ready: requirements.txt | .venv/bin/python
+	@echo "==> Installing requirements.txt (about 7 GB, minutes)"
+	@$(PIP) install -q -r requirements.txt
+	@echo "==> Laying onnxruntime-gpu over the onnxruntime that insightface brought"
+	@$(PIP) install -q --force-reinstall --no-deps "$$(sed -n 's/^\(onnxruntime-gpu==[^ ]*\).*/\1/p' requirements.txt)"
+	@$(MAKE) -s weights
+	@touch $@
+
+.venv/ready-cpu: requirements.txt requirements-cpu.txt | .venv/bin/python
+	@echo "==> Installing without CUDA packages"
+	@$(PIP) install -q -r requirements-cpu.txt
+	@$(MAKE) -s weights
+	@touch $@
+
+.PHONY: weights
+weights:
+	@echo "==> Building the embedded bundle, fetching its face models (39 MB)"
+	@.venv/bin/python -m instantid fetch --bundle mini --yes
+
+.venv/ready-tests: requirements-test.txt | .venv/bin/python
+	@echo "==> Installing what the tests need"
+	@$(PIP) install -q -r requirements-test.txt
+	@command -v chromium >/dev/null || { echo "==> Installing Chromium for the browser tests"; apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } || { echo "The browser tests need Chromium: apt-get install chromium"; exit 1; }
+	@touch $@
+
+clean: ## Throw the environment away.
+	rm -rf .venv

@@ -1,0 +1,108 @@
+"""InstantID Studio in the browser: `python app.py [--bundle …] [--host …] [--port …]`, and the Hugging Face Space.
+
+The composition root: flags → engine → page. The page is up first; the engine loads behind it, and with it torch.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import get_args
+
+import spaces
+
+from instantid import bundles, hosting
+from instantid.cli import quieten
+from instantid.face_drawing import number_faces
+from instantid.images import open_image
+from instantid.request import ControlName, SchedulerName
+from instantid.styles import DEFAULT_NEGATIVE_PROMPT, load_styles
+from instantid.ui import Example, Studio, build_ui, launch_options
+
+EXAMPLES = Path(__file__).parent / "assets" / "examples"
+
+
+def main() -> None:
+    """Serve the page until interrupted."""
+    quieten()
+    options = read_options()
+    name, why = (options.bundle, "as asked for") if options.bundle else hosting.choose_bundle()
+    bundle = hosting.open_bundle(name)
+    if options.fetch:
+        print(bundles.licence_notice(bundle, bundles.essential_parts(bundle)), flush=True)
+        bundles.fetch(bundle, bundles.essential_parts(bundle))
+    styles = load_styles(*options.styles)
+    standby = hosting.Standby(
+        lambda: hosting.load_engine(bundle, device=options.device, placement=options.placement, styles=styles)
+    )
+    studio = make_studio(standby, bundle, styles, why)
+    page = build_ui(studio)
+    zero_gpu = bool(os.environ.get("SPACES_ZERO_GPU"))
+    if zero_gpu:
+        standby.load()  # ZeroGPU takes over what is on the GPU at the moment of launching
+    address = {"server_name": options.host, "server_port": options.port}
+    page.launch(**address, **launch_options(studio), prevent_thread_lock=True)
+    if not zero_gpu:
+        standby.start()
+    page.block_thread()
+
+
+def make_studio(standby: hosting.Standby, bundle: bundles.Bundle, styles: dict, why: str) -> Studio:
+    """What the page is given."""
+
+    def generate(request):
+        yield from standby.stream(request)
+
+    return Studio(
+        generate=spaces.GPU(generate, duration=hosting.seconds),
+        find_faces=(lambda photo: standby.wait().find_faces(photo)) if bundle.faces else None,
+        number_faces=lambda photo, faces: number_faces(open_image(photo), faces),
+        save=hosting.save,
+        styles=styles,
+        schedulers=get_args(SchedulerName),
+        controls=tuple(name for name in get_args(ControlName) if bundle.has(f"controlnets.{name}")),
+        defaults=bundle.defaults.model_dump(),
+        banner=lambda: standby.banner(bundle.name, why),
+        untrained=bundle.untrained,
+        default_negative=DEFAULT_NEGATIVE_PROMPT,
+        examples=[
+            Example(EXAMPLES / face, pose and EXAMPLES / pose, prompt, style)
+            for face, pose, prompt, style in (
+                ("grace-hopper.jpg", None, "a woman", "Watercolor"),
+                ("eileen-collins.jpg", "pose-tilted.jpg", "a woman flying over Mars", "Mars"),
+                ("grace-hopper.jpg", "pose-close-up.jpg", "a woman in the rain", "Film Noir"),
+                ("eileen-collins.jpg", "pose-photographer.jpg", "a photographer in a park", "Snow"),
+            )
+        ],
+    )
+
+
+def read_options() -> argparse.Namespace:
+    """Flags; a Space, which has none, sets the environment variables named in their help."""
+    parser = argparse.ArgumentParser(description="InstantID Studio in the browser.")
+    parser.add_argument(
+        "--bundle",
+        default=os.environ.get("INSTANTID_BUNDLE"),
+        help="mini, sdxl, sdxl:<base> or a folder with bundle.json (INSTANTID_BUNDLE); default: sdxl where it "
+        "has been fetched and there is a CUDA GPU, else mini",
+    )
+    parser.add_argument(
+        "--fetch",
+        action="store_true",
+        default=bool(os.environ.get("INSTANTID_FETCH")),
+        help="fetch missing weights before starting; you accept their licences, which are printed "
+        "(INSTANTID_FETCH=1)",
+    )
+    parser.add_argument("--device", help="cuda, mps or cpu; default: the fastest there is")
+    parser.add_argument(
+        "--placement", help="resident, 'model offload' or 'group offload'; default: by free memory"
+    )
+    parser.add_argument(
+        "--styles", type=Path, action="append", default=[], help="a folder of your own presets"
+    )
+    parser.add_argument("--host", help="default: this machine only; 0.0.0.0 for the whole network")
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What a host needs around an engine: which bundle to take, loading it beside a page that is already up, and
+how long a run will take. Knows engines, not pages.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import bundles, metadata
+from .errors import BundleError, InstantIDError
+from .request import Request, Result, Step
+from .styles import Style
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+HEARTBEAT = 1.0  # seconds between signs of life
+
+
+def choose_bundle() -> tuple[str, str]:
+    """The bundle to run where none was asked for, and why.
+
+    The published weights where they have been fetched and a CUDA GPU is there to run them, else `mini`.
+    """
+    sdxl = bundles.open_bundle("sdxl")
+    needed = bundles.essential_parts(sdxl)
+    if any(not part.present for part in sdxl.parts() if part.name in needed):
+        return "mini", f"the published weights are not here: {sdxl.fetch_command()}"
+    import torch  # seconds: not before it has to be
+
+    if not torch.cuda.is_available():
+        return "mini", "the published weights want a CUDA GPU; --bundle sdxl runs them without one, slowly"
+    return "sdxl", "the published weights, on this machine's GPU"
+
+
+def open_bundle(name: str | Path) -> bundles.Bundle:
+    """A bundle, `mini` with its face models, which are small and free. Nothing else is fetched unasked."""
+    if not bundles.is_built(str(name)):
+        from . import loading  # torch builds it
+
+        loading.open_bundle(name)
+    bundle = bundles.open_bundle(name)
+    if str(name) == "mini":
+        bundles.fetch(bundle, ("faces",), on_progress=lambda *_: None)
+    return bundle
+
+
+def load_engine(
+    bundle: bundles.Bundle,
+    *,
+    device: str | None = None,
+    placement: str | None = None,
+    styles: Mapping[str, Style] | None = None,
+) -> "Engine":
+    """Import the libraries, which takes seconds, and load the bundle."""
+    from . import acceleration
+    from .engine import Engine
+
+    if placement is not None and placement not in acceleration.PLACEMENTS:
+        places = ", ".join(acceleration.PLACEMENTS)
+        raise BundleError(f"There is no placement {placement!r}: take one of {places}.")
+    return Engine.load(bundle, device=device, placement=placement, styles=styles)
+
+
+class Standby:
+    """An engine that loads in the background. What comes before it is ready waits for it."""
+
+    def __init__(self, load: Callable[[], "Engine"]):
+        self._load = load
+        self._engine: Engine | None = None
+        self._problem: Exception | None = None
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Begin to load, and return at once."""
+        threading.Thread(target=self.load, name="load", daemon=True).start()
+
+    def load(self) -> None:
+        """Load now. What goes wrong is told to whoever asks for the engine."""
+        try:
+            self._engine = self._load()
+        except Exception as error:
+            self._problem = error
+            if not isinstance(error, InstantIDError):
+                raise
+        finally:
+            self._over.set()
+
+    def wait(self) -> "Engine":
+        """The engine, once it is there.
+
+        Raises:
+            InstantIDError: why it could not be loaded.
+        """
+        self._over.wait()
+        if self._engine is None:
+            raise BundleError(f"The model could not be loaded. {self._problem}") from self._problem
+        return self._engine
+
+    def stream(self, request: Request) -> Iterator[Step | Result]:
+        """`Engine.stream`, with a sign of life while the engine is still loading."""
+        while not self._over.wait(HEARTBEAT):
+            yield Step(0, 1, None, "Loading the model")
+        yield from self.wait().stream(request)
+
+    def banner(self, name: str, why: str) -> Iterator[str]:
+        """One line on what runs here and why, and again once it is known better."""
+        if not self._over.is_set():
+            yield f"{name} · loading…"
+        try:
+            yield f"{name} · {self.wait().plan} · {why}"
+        except InstantIDError as error:
+            yield f"{name} · {error}"
+
+
+def save(result: Result, folder: Path) -> list[Path]:
+    """Write the pictures, with their metadata, into a folder; one path each, named by seed."""
+    paths = [folder / f"instantid-{seed}.png" for seed in result.seeds]
+    metadata.save(result, paths)
+    return paths
+
+
+def seconds(request: Request) -> int:
+    """How long a run may take on a ZeroGPU Space, generously: what is not used goes back to the visitor's quota.
+
+    Judged for an H200 slice, not measured: about 0.15 s a step at one megapixel, and 20 s to wake up.
+    """
+    megapixels = (request.width or 1024) * (request.height or 1024) / 2**20
+    return round(
+        20 + 0.15 * megapixels * (request.steps or 30) * request.images * (1 + 0.3 * len(request.controls))
+    )
