@@ -10,6 +10,7 @@ from diffusers import (
     ControlNetModel,
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
+    UNet2DConditionModel,
 )
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
@@ -24,8 +25,15 @@ from .identity import IdentityNet
 def open_bundle(name: str | Path) -> Bundle:
     """The bundle of that name or folder. `mini` is built first where that has not happened yet."""
     if str(name) == "mini" and not bundles.is_built("mini"):
-        with _without_progress_bars():
-            mini.build(bundles.mini_folder(), faces=bundles.MINI_FACES)
+        folder = bundles.mini_folder()
+        try:
+            with _without_progress_bars():
+                mini.build(folder, faces=bundles.MINI_FACES)
+        except OSError as error:
+            raise BundleError(
+                f"The bundle mini cannot be built in {folder}: {error}. It needs 130 MB there; XDG_CACHE_HOME "
+                "chooses another place."
+            ) from error
     return bundles.open_bundle(name)
 
 
@@ -36,23 +44,69 @@ def load_pipeline(bundle: Bundle, dtype: torch.dtype) -> StableDiffusionXLContro
         base = StableDiffusionXLPipeline.from_pretrained(
             path, dtype=dtype, variant=_variant(path / "unet"), add_watermarker=False, local_files_only=True
         )
+    _check_base(base, path)
     if bundle.has("vae"):
         path = bundle.require("vae")
         with _explained("VAE", path):
             base.vae = AutoencoderKL.from_pretrained(path, dtype=dtype, variant=_variant(path))
-    net = load_controlnet(bundle, "identitynet", dtype, IdentityNet)
+        _check_whole(base.vae, "VAE", path)
+    net = load_controlnet(bundle, "identitynet", base.unet, IdentityNet)
     pipeline = StableDiffusionXLControlNetPipeline(**base.components, controlnet=net, add_watermarker=False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 def load_controlnet(
-    bundle: Bundle, part: str, dtype: torch.dtype, kind: type[ControlNetModel] = ControlNetModel
+    bundle: Bundle, part: str, unet: UNet2DConditionModel, kind: type[ControlNetModel] = ControlNetModel
 ) -> ControlNetModel:
-    """One ControlNet, on the CPU."""
+    """One ControlNet for `unet` and in its precision, on the CPU.
+
+    Raises:
+        BundleError: it cannot be loaded, or was made for another kind of base model.
+    """
     path = bundle.require(part)
     with _explained(part, path):
-        return kind.from_pretrained(path, dtype=dtype, variant=_variant(path), local_files_only=True)
+        net = kind.from_pretrained(path, dtype=unet.dtype, variant=_variant(path), local_files_only=True)
+    _check_whole(net, part, path)
+    for setting in ("cross_attention_dim", "block_out_channels", "layers_per_block"):
+        has, wanted = net.config[setting], unet.config[setting]
+        if has != wanted:
+            raise BundleError(
+                f"The {part} at {path} was made for another kind of base model: its {setting} is {has}, the base "
+                f"model's is {wanted}. Take one that was trained for this base (InstantID's is for SDXL)."
+            )
+    return net
+
+
+def _check_base(base: StableDiffusionXLPipeline, path: Path) -> None:
+    """Refuse what loads without a word and then fails, or paints noise."""
+    pairs = ((base.tokenizer, base.text_encoder), (base.tokenizer_2, base.text_encoder_2))
+    if (
+        any(part is None for pair in pairs for part in pair)
+        or base.unet.config.addition_embed_type != "text_time"
+    ):
+        raise BundleError(
+            f"The base model at {path} is no SDXL model, which has two text encoders and a UNet that is told the "
+            "picture's size. Choose an SDXL model in the diffusers layout."
+        )
+    for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        _check_whole(getattr(base, name), name, path / name)
+    for tokenizer, encoder in pairs:
+        # transformers makes up an empty tokenizer where its files are missing.
+        if len(tokenizer) != encoder.config.vocab_size:
+            raise BundleError(
+                f"A tokenizer of the base model at {path} knows {len(tokenizer)} words, its text encoder "
+                f"{encoder.config.vocab_size}: its files are missing or damaged. Fetch the bundle again."
+            )
+
+
+def _check_whole(model: torch.nn.Module, what: str, path: Path) -> None:
+    """diffusers leaves weights that a file lacks without values."""
+    if lacking := [name for name, weight in model.named_parameters() if weight.is_meta]:
+        raise BundleError(
+            f"The {what} at {path} lacks {len(lacking)} of its weights, such as {lacking[0]}: the file belongs to "
+            "another model, or is damaged. Fetch the bundle again."
+        )
 
 
 def _variant(folder: Path) -> str | None:

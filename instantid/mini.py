@@ -6,7 +6,6 @@ with InstantID, a few megabytes instead of twelve gigabytes. Pictures made with 
 
 import json
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,14 +76,23 @@ def build(folder: Path, sizes: Sizes = MINI, *, faces: dict | None = None, seed:
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as workplace:
+        unfinished = Path(workplace) / "new"
+        _write(unfinished, sizes, faces, seed)
+        if folder.exists():
+            os.replace(folder, Path(workplace) / "old")
+        os.replace(unfinished, folder)
+    return folder
+
+
+def _write(folder: Path, sizes: Sizes, faces: dict | None, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet = _unet(sizes)
-        _base(sizes, unet).save_pretrained(unfinished / "base")
-        _controlnet(unet).save_pretrained(unfinished / "ControlNetModel")
-        _controlnet(unet).save_pretrained(unfinished / "controlnets" / "canny")
-        torch.save(_adapter(sizes, unet), unfinished / "ip-adapter.bin")
+        _base(sizes, unet).save_pretrained(folder / "base")
+        _controlnet(unet).save_pretrained(folder / "ControlNetModel")
+        _controlnet(unet).save_pretrained(folder / "controlnets" / "canny")
+        torch.save(_adapter(sizes, unet), folder / "ip-adapter.bin")
     description = {
         "name": sizes.name,
         "untrained": True,
@@ -101,11 +109,7 @@ def build(folder: Path, sizes: Sizes = MINI, *, faces: dict | None = None, seed:
             "scheduler": "Euler",
         },
     }
-    (unfinished / "bundle.json").write_text(json.dumps(description, indent=2))
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(unfinished, folder)
-    return folder
+    (folder / "bundle.json").write_text(json.dumps(description, indent=2))
 
 
 def _base(sizes: Sizes, unet: UNet2DConditionModel) -> SDXL:
