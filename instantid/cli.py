@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .errors import InstantIDError, InvalidRequest
@@ -21,14 +22,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-console = Console(stderr=True, highlight=False)
+# Unwrapped: paths and the commands that repair things are there to be copied.
+console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def _about(field: str) -> str:
     return Request.model_fields[field].description or ""
 
 
-BundleOption = Annotated[str, typer.Option(help="mini, sdxl, sdxl:<base>, or a folder with bundle.json.")]
+BUNDLES = "mini, sdxl, sdxl:<base>, or a folder with bundle.json."
+BundleOption = Annotated[str, typer.Option(help=BUNDLES)]
 DeviceOption = Annotated[str | None, typer.Option(help="cuda, mps or cpu. Default: the fastest there is.")]
 PlacementOption = Annotated[
     str | None, typer.Option(help="resident, “model offload” or “group offload”. Default: by free memory.")
@@ -43,7 +46,7 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except InstantIDError as error:
-            console.print(f"[red]Error:[/red] {_plain(error)}")
+            console.print(f"[red]Error:[/red] {escape(str(error))}")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             console.print("Stopped.")
@@ -89,12 +92,16 @@ def generate(
         Path | None, typer.Option("--from", help="Repeat this picture of ours; other options change it.")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
-    bundle: BundleOption = "mini",
+    bundle: Annotated[
+        str | None, typer.Option(help=f"{BUNDLES} Default: the one of --from, else mini.")
+    ] = None,
     device: DeviceOption = None,
     placement: PlacementOption = None,
 ) -> None:
     """Make a picture of the person in the photos."""
-    from . import metadata  # torch and diffusers take seconds to import: --help does without
+    from . import metadata
+    from .images import open_image
+    from .styles import find_style, load_styles
 
     settings = {
         "prompt": prompt,
@@ -115,17 +122,21 @@ def generate(
     given = {name: value for name, value in settings.items() if value is not None}
     references = [Photo(image=path, face=face_number) for path in face]
     pose_image = Photo(image=pose, face=pose_face_number) if pose else None
-    if from_ is None:
+    record = metadata.read(from_) if from_ else None
+    if record is None:
         people = [Person(references=references)]
         request = Request(people=people, pose_image=pose_image, **({"seed": None} | given))
     else:
-        request, differences = metadata.restore(
-            metadata.read(from_), references, pose_image=pose_image, **given
-        )
+        request, differences = metadata.restore(record, references, pose_image=pose_image, **given)
         for difference in differences:
-            console.print(f"[yellow]Note:[/yellow] {difference} The result will differ.")
+            console.print(f"[yellow]Note:[/yellow] {escape(difference)} The result will differ.")
+    # Loading takes minutes with large weights: what can be refused is refused before.
     paths = _paths(out, request.images, overwrite)
-    engine = _engine(bundle, device, placement)
+    if request.style is not None:
+        find_style(load_styles(), request.style)
+    for photo in (*references, *([pose_image] if pose_image else [])):
+        open_image(photo.image)
+    engine = _engine(bundle or (record.bundle["name"] if record else "mini"), device, placement)
     with Progress(TextColumn("Generating"), BarColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("", total=None)
         for event in engine.stream(request):
@@ -137,7 +148,10 @@ def generate(
     for i, path in enumerate(paths):
         likeness = result.likeness and result.likeness[i]
         told = f", likeness {likeness:.2f}" if likeness is not None else ", no face found in it"
-        console.print(f"Wrote {path}: seed {result.seeds[i]}{told if result.likeness else ''}")
+        console.print(f"Wrote {escape(str(path))}: seed {result.seeds[i]}{told if result.likeness else ''}")
+    if record is not None:
+        for difference in metadata.made_otherwise(record, result.bundle):
+            console.print(f"[yellow]Note:[/yellow] {escape(difference)} The result may differ.")
     if result.bundle["untrained"]:
         console.print("[yellow]Note:[/yellow] these weights are untrained: the picture is abstract.")
 
@@ -155,11 +169,13 @@ def fetch(
 
     opened = loading.open_bundle(bundle)
     parts = tuple(part or (opened.sources if everything else bundles.essential_parts(opened)))
+    for name in parts:
+        opened.place(name)  # refuses what the bundle does not have
     missing = [status.name for status in opened.parts() if status.name in parts and not status.present]
-    if not missing and set(parts) <= set(opened.sources):
+    if not missing:
         console.print(f"Everything asked for is here already: {', '.join(parts)}.")
         return
-    console.print(bundles.licence_notice(opened, missing or parts), markup=False)
+    console.print(bundles.licence_notice(opened, missing), markup=False)
     if not yes and not typer.confirm("Fetch them on these terms?", err=True):
         raise typer.Exit(1)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
@@ -167,7 +183,8 @@ def fetch(
         tasks: dict[str, Any] = {}
 
         def on_progress(name: str, done: int, total: int) -> None:
-            tasks.setdefault(name, bar.add_task(name, total=total))
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
             bar.update(tasks[name], completed=done, total=total)
 
         bundles.fetch(opened, parts, on_progress=on_progress)
@@ -188,12 +205,14 @@ def doctor(
     """Look at this machine and a bundle, and say how to repair what is wrong."""
     from . import doctor as checks
 
+    if try_ and out.exists() and not out.is_dir():
+        raise InvalidRequest(f"--out wants a folder for the page of --try; {out} is a file.")
     findings = checks.examine(bundle)
     for finding in findings:
         mark = "[green]ok[/green]  " if finding.good else "[red]bad[/red] "
-        console.print(f"{mark} {_plain(finding.subject)}: {_plain(finding.found)}")
+        console.print(f"{mark} {escape(finding.subject)}: {escape(finding.found)}")
         if finding.repair:
-            console.print(f"      repair: {_plain(finding.repair)}")
+            console.print(f"      repair: {escape(finding.repair)}")
     if try_:
         from . import trial
 
@@ -219,7 +238,7 @@ def quieten() -> None:
 def _engine(bundle: str, device: str | None, placement: str | None) -> Any:
     from . import hosting
 
-    with console.status(f"Loading {bundle} …"):
+    with console.status(f"Loading {escape(bundle)} …"):
         return hosting.load_engine(hosting.open_bundle(bundle), device=device, placement=placement)
 
 
@@ -247,10 +266,6 @@ def _paths(out: Path, images: int, overwrite: bool) -> list[Path]:
         if path.exists() and not overwrite:
             raise InvalidRequest(f"{path} exists. Choose another --out, or add --overwrite.")
     return paths
-
-
-def _plain(text: object) -> str:
-    return str(text).replace("[", r"\[")
 
 
 def main() -> None:

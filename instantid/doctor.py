@@ -1,6 +1,7 @@
 """Looks at the machine and a bundle: what is there, what is wrong, and the command that repairs it."""
 
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 from . import bundles, loading
 from .bundles import Bundle
 
-REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
+ROOT = Path(__file__).parents[1]
+REQUIREMENTS = ("requirements.txt", "requirements-cpu.txt")  # README's two ways to install
 CUDA_PROVIDER = "CUDAExecutionProvider"
 GIB = 2**30
 
@@ -35,7 +37,7 @@ def examine(bundle: str | Path) -> list[Finding]:
         ),
         _packages(),
         _device(),
-        *_face_runtime(),
+        _face_runtime(),
         _opencv(),
         _space(),
         *_parts(opened),
@@ -43,20 +45,24 @@ def examine(bundle: str | Path) -> list[Finding]:
 
 
 def _packages() -> Finding:
-    """Compare what is installed with requirements.txt."""
-    wrong = []
-    for line in REQUIREMENTS.read_text().splitlines():
+    """Compare what is installed with the requirements that come nearest: those it was installed from."""
+    wrong = {name: _differences(ROOT / name) for name in REQUIREMENTS}
+    nearest = min(wrong, key=lambda name: len(wrong[name]))
+    if not wrong[nearest]:
+        return Finding("Packages", f"as in {nearest}")
+    repair = f"{sys.executable} -m pip install -r {ROOT / nearest}"
+    return Finding("Packages", "; ".join(wrong[nearest]), False, repair)
+
+
+def _differences(requirements: Path) -> list[str]:
+    told = []
+    for line in requirements.read_text(encoding="utf-8").splitlines():
         name, _, wanted = line.split("#")[0].strip().partition("==")
-        if not wanted:
-            continue
-        installed = _installed(name)
-        if installed != wanted:
-            wrong.append(f"{name} {installed or 'is missing'} (wanted {wanted})")
-    if not wrong:
-        return Finding("Packages", "as in requirements.txt")
-    return Finding(
-        "Packages", "; ".join(wrong), False, f"{sys.executable} -m pip install -r requirements.txt"
-    )
+        installed = _installed(name) if wanted else ""
+        # “2.13.0+cpu” is a build of 2.13.0
+        if wanted and (installed is None or installed.partition("+")[0] != wanted):
+            told.append(f"{name} {installed or 'is missing'} (wanted {wanted})")
+    return told
 
 
 def _device() -> Finding:
@@ -75,44 +81,49 @@ def _device() -> Finding:
             "Device",
             f"{device.type}: there is an NVIDIA driver, but this torch was built without CUDA",
             False,
-            f"{sys.executable} -m pip install --force-reinstall -r requirements.txt",
+            f"{sys.executable} -m pip install --force-reinstall -r {ROOT / REQUIREMENTS[0]}",
         )
     return Finding("Device", f"{device.type}, {precision}, torch {torch.__version__}")
 
 
-def _face_runtime() -> Iterator[Finding]:
+def _face_runtime() -> Finding:
     """insightface brings `onnxruntime`, which overwrites `onnxruntime-gpu`: CUDA is then silently gone."""
     gpu = _installed("onnxruntime-gpu")
-    if gpu is None and _installed("onnxruntime") is None:
-        yield Finding("Face runtime", "no onnxruntime: antelopev2 cannot run", False, "make setup")
-        return
-    import onnxruntime
+    cpu = _installed("onnxruntime")
+    wanted = f"onnxruntime-gpu=={gpu}" if gpu else f"onnxruntime=={cpu}" if cpu else "onnxruntime"
+    repair = f"{sys.executable} -m pip install --force-reinstall --no-deps {wanted}"
+    try:
+        import onnxruntime
 
-    providers = ", ".join(
-        name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()
-    )
-    if gpu and CUDA_PROVIDER not in onnxruntime.get_available_providers():
-        yield Finding(
+        available, number = onnxruntime.get_available_providers(), onnxruntime.__version__
+    except (ImportError, AttributeError) as error:  # uninstalling one of the two takes files of the other
+        return Finding("Face runtime", f"onnxruntime cannot be imported ({error})", False, repair)
+    providers = ", ".join(name.removesuffix("ExecutionProvider") for name in available)
+    if gpu and CUDA_PROVIDER not in available:
+        return Finding(
             "Face runtime",
-            f"onnxruntime {onnxruntime.__version__} lies over onnxruntime-gpu {gpu}: faces run on {providers} only",
+            f"onnxruntime {number} lies over onnxruntime-gpu {gpu}: faces run on {providers} only",
             False,
-            f"{sys.executable} -m pip install --force-reinstall --no-deps onnxruntime-gpu=={gpu}",
+            repair,
         )
-    else:
-        yield Finding("Face runtime", f"onnxruntime {onnxruntime.__version__}: {providers}")
+    return Finding("Face runtime", f"onnxruntime {number}: {providers}")
 
 
 def _opencv() -> Finding:
     """Several OpenCV packages share one folder; they do no harm as long as they are of one version."""
-    kinds = sorted(
-        {(d.metadata["Name"], d.version) for d in distributions() if d.metadata["Name"].startswith("opencv")}
-    )
-    told = ", ".join(f"{name} {number}" for name, number in kinds) or "missing"
+    # A half removed package has no name.
+    kinds = sorted({(d.name, d.version) for d in distributions() if (d.name or "").startswith("opencv")})
+    install = f"{sys.executable} -m pip install --force-reinstall --no-deps"
+    if not kinds:
+        return Finding("OpenCV", "missing", False, f"{install} opencv-python")
+    told = ", ".join(f"{name} {number}" for name, number in kinds)
     if len({number for _, number in kinds}) == 1:
         return Finding("OpenCV", told)
-    newest = max(number for _, number in kinds) if kinds else ""
-    repair = f"{sys.executable} -m pip install --force-reinstall --no-deps opencv-python-headless=={newest}"
-    return Finding("OpenCV", f"{told}: different versions in one folder", False, repair)
+    newest = max(
+        (number for _, number in kinds), key=lambda number: [int(n) for n in re.findall(r"\d+", number)]
+    )
+    all_alike = " ".join(f"{name}=={newest}" for name, _ in kinds)
+    return Finding("OpenCV", f"{told}: different versions in one folder", False, f"{install} {all_alike}")
 
 
 def _space() -> Finding:

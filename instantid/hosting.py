@@ -2,6 +2,7 @@
 how long a run will take. Knows engines, not pages.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from .styles import Style
 if TYPE_CHECKING:
     from .engine import Engine
 
+logger = logging.getLogger(__name__)
 HEARTBEAT = 1.0  # seconds between signs of life
 
 
@@ -77,13 +79,13 @@ class Standby:
         threading.Thread(target=self.load, name="load", daemon=True).start()
 
     def load(self) -> None:
-        """Load now. What goes wrong is told to whoever asks for the engine."""
+        """Load now. What goes wrong is told to whoever asks for the engine; a bug is logged as well."""
         try:
             self._engine = self._load()
         except Exception as error:
             self._problem = error
             if not isinstance(error, InstantIDError):
-                raise
+                logger.exception("The model could not be loaded")
         finally:
             self._over.set()
 
@@ -95,7 +97,9 @@ class Standby:
         """
         self._over.wait()
         if self._engine is None:
-            raise BundleError(f"The model could not be loaded. {self._problem}") from self._problem
+            known = isinstance(self._problem, InstantIDError)
+            why = self._problem if known else f"{self._problem!r}. The log has the details."
+            raise BundleError(f"The model could not be loaded. {why}") from self._problem
         return self._engine
 
     def stream(self, request: Request) -> Iterator[Step | Result]:

@@ -6,15 +6,15 @@ embeddings, so a shared picture does not share a face.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
+from pydantic import BaseModel, ConfigDict, Field
 
-from . import images
+from . import image_files, images
 from .errors import InvalidMetadata, InvalidRequest
 from .request import SCHEMA_VERSION, Face, Person, Photo, Request, Result
 
@@ -23,20 +23,30 @@ PICTURES = {"people", "pose_image", "style_image"}  # fields of a Request that h
 LIBRARIES = ("torch", "diffusers", "transformers")  # a picture repeats to the pixel on the same ones
 
 
-@dataclass(frozen=True)
-class Record:
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class PersonRecord(_Strict):
+    """The strengths of a person's own, and one print per reference."""
+
+    references: list[dict[str, Any]] = Field(min_length=1)
+    identity_strength: float | None
+    adapter_strength: float | None
+
+
+class Record(_Strict):
     """What a file of ours says about itself.
 
     Args:
         settings: the request's fields without its photos; `seed` is the picture's own, `images` is 1.
-        people: per person, the strengths of its own and one print per reference.
         pose_image, style_image: prints, or None.
         bundle: name of the bundle, whether it is untrained, device and precision.
         versions: of the libraries that made the picture.
     """
 
     settings: dict[str, Any]
-    people: list[dict[str, Any]]
+    people: list[PersonRecord] = Field(min_length=1, max_length=1)
     pose_image: dict[str, Any] | None
     style_image: dict[str, Any] | None
     bundle: dict[str, Any]
@@ -44,14 +54,24 @@ class Record:
 
 
 def save(result: Result, paths: Sequence[Path]) -> None:
-    """Write each of the result's pictures to its path as a PNG that carries the request."""
+    """Write each of the result's pictures to its path as a PNG that carries the request.
+
+    Raises:
+        InvalidRequest: a file cannot be written: no space, no permission, no such folder.
+    """
     prints = _prints(result.request)
     for i, (picture, path) in enumerate(zip(result.images, paths, strict=True)):
         chunks = PngImagePlugin.PngInfo()
         chunks.add_itxt(CHUNK, json.dumps(describe(result, i, prints), ensure_ascii=False))
         chunks.add_itxt("Software", "InstantID Studio")
         chunks.add_itxt("Description", caption(result, i))
-        picture.save(path, format="PNG", pnginfo=chunks)
+        try:
+            picture.save(path, format="PNG", pnginfo=chunks)
+        except OSError as error:
+            raise InvalidRequest(
+                f"The picture cannot be written to {path}: {error.strerror or error}. Choose another place, or make "
+                "room there."
+            ) from error
 
 
 def describe(result: Result, i: int, prints: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -61,7 +81,7 @@ def describe(result: Result, i: int, prints: dict[str, Any] | None = None) -> di
         "settings": result.request.model_dump(exclude=PICTURES) | {"seed": result.seeds[i], "images": 1},
         **(prints or _prints(result.request)),
         "bundle": result.bundle,
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": _versions(),
     }
 
 
@@ -85,13 +105,15 @@ def read(path: Path) -> Record:
         InvalidMetadata: not such a file, or one written by a newer version.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=image_files.FORMATS) as picture:
             picture.load()  # text may stand behind the pixels
             text = picture.info.get(CHUNK)
     except FileNotFoundError as error:
-        raise InvalidMetadata(f"There is no file {path}.") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InvalidMetadata(f"{path} is not a picture that can be read: {error}.") from error
+        raise InvalidMetadata(f"There is no file {path}. Check the path and its spelling.") from error
+    except (*image_files.DAMAGED, Image.DecompressionBombError) as error:
+        raise InvalidMetadata(
+            f"{path} is not a picture that can be read ({error}). Give a PNG that InstantID Studio saved."
+        ) from error
     if text is None:
         raise InvalidMetadata(
             f"{path} carries no request. Only PNGs saved by InstantID Studio do, and most websites and chat "
@@ -99,13 +121,12 @@ def read(path: Path) -> Record:
         )
     try:
         data = json.loads(text)
-        schema = data.pop("schema")
-        if schema > SCHEMA_VERSION:
+        if data.pop("schema") > SCHEMA_VERSION:
             raise InvalidMetadata(f"{path} was made by a newer version of InstantID Studio. Update this one.")
         return Record(**data)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidMetadata(
-            f"{path} carries a request that cannot be read: it was damaged or edited."
+            f"{path} carries a request that cannot be read: it was damaged or edited. Use the original file."
         ) from error
 
 
@@ -121,7 +142,7 @@ def restore(
 
     Args:
         references: of the one person.
-        changes: settings that are to differ from the record's.
+        changes: settings that are to differ from the record's; a strength also replaces the person's own.
 
     Returns:
         The request, and one sentence for each photo that is not the one the picture was made from.
@@ -130,15 +151,15 @@ def restore(
         InvalidRequest: the record needs a photo that was not given.
     """
     person = record.people[0]
-    expected = [*person["references"], record.pose_image, record.style_image]
+    expected = [*person.references, record.pose_image, record.style_image]
     given = [*references, pose_image, style_image]
-    names = [f"face photo {i + 1}" for i in range(len(person["references"]))] + [
-        "pose photo",
-        "style picture",
-    ]
-    if len(references) != len(person["references"]):
+    count = len(person.references)
+    names = [f"face photo {i + 1}" if count > 1 else "face photo" for i in range(count)]
+    names += ["pose photo", "style picture"]
+    if len(references) != count:
+        photos = "1 face photo" if count == 1 else f"{count} face photos"
         raise InvalidRequest(
-            f"The picture was made from {len(person['references'])} face photos; {len(references)} were given."
+            f"The picture was made from {photos}; {len(references)} given. Give as many, in the same order."
         )
     differences = []
     for name, print_, photo in zip(names, expected, given, strict=True):
@@ -146,11 +167,44 @@ def restore(
             raise InvalidRequest(f"The picture was made with a {name}: give it as well.")
         if print_ is None and photo is not None:
             differences.append(f"The picture was made without a {name}.")
-        elif print_ is not None and _print(photo) != print_:
-            differences.append(f"The {name} is not the one that the picture was made from.")
-    people = [Person(references=references, **{k: v for k, v in person.items() if k != "references"})]
-    settings = record.settings | changes
-    return Request(people=people, pose_image=pose_image, style_image=style_image, **settings), differences
+        elif print_ is not None and (now := _print(photo)) != print_:
+            same_photo = "photo" in now and now["photo"] == print_.get("photo")
+            differences.append(
+                f"The {name} is the same, but the picture was made from its face {print_.get('number')}."
+                if same_photo
+                else f"The {name} is not the one that the picture was made from."
+            )
+    strengths = person.model_dump(exclude={"references"} | changes.keys())
+    people = [Person(references=references, **strengths)]
+    photos = {"people": people, "pose_image": pose_image, "style_image": style_image}
+    return Request(**(record.settings | changes | photos)), differences
+
+
+def made_otherwise(record: Record, bundle: Mapping[str, Any]) -> list[str]:
+    """One sentence for each thing beside the request that makes a repeated picture differ.
+
+    Args:
+        bundle: `Result.bundle` of the repetition.
+    """
+    told = []
+    if bundle != record.bundle:
+        told.append(f"The picture was made with {_told(record.bundle)}; this one with {_told(bundle)}.")
+    libraries = [
+        f"{name} {was} (here: {now})"
+        for name, now in _versions().items()
+        if (was := record.versions.get(name)) != now
+    ]
+    if libraries:
+        told.append(f"The picture was made with {', '.join(libraries)}.")
+    return told
+
+
+def _told(bundle: Mapping[str, Any]) -> str:
+    return " ".join(str(bundle[key]) for key in ("name", "device", "dtype") if key in bundle)
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
 
 
 def _prints(request: Request) -> dict[str, Any]:

@@ -4,6 +4,7 @@ What could only be tested small elsewhere is confirmed here in minutes: `python 
 """
 
 import html
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from .engine import Engine
 from .errors import Cancelled, InstantIDError
 from .request import Person, Request, Result
 
+logger = logging.getLogger(__name__)
 EXAMPLES = Path(__file__).parents[1] / "assets" / "examples"
 FACE, OTHER_FACE = EXAMPLES / "eileen-collins.jpg", EXAMPLES / "grace-hopper.jpg"
 POSE = EXAMPLES / "pose-tilted.jpg"
@@ -119,6 +121,9 @@ def _try(engine: Engine, mode: Mode, request: Request) -> Outcome:
         result = engine.generate(request)
     except InstantIDError as error:
         return Outcome(mode.name, [str(error)])
+    except Exception as error:  # a bug in one mode is a finding: the others are still to be tried
+        logger.exception("The mode “%s” failed", mode.name)
+        return Outcome(mode.name, [repr(error)])
     seconds = time.perf_counter() - start
     problems = [f"image {i + 1} is {flaw}" for i, image in enumerate(result.images) if (flaw := _flaw(image))]
     if mode.likeness is not None and result.likeness is not None and not engine.bundle.untrained:
@@ -151,6 +156,8 @@ def _survives_cancelling(engine: Engine, base: Request, first: Outcome) -> Outco
         problems.append("the run was not cancelled")
     except Cancelled:
         pass
+    except Exception as error:
+        problems.append(f"the run to be cancelled failed: {error!r}")
     after = _try(engine, Mode("defaults, after cancelling a run", {}, None), base)
     if first.result and after.result and first.result.images[0].tobytes() != after.result.images[0].tobytes():
         problems.append("the picture changed after a cancelled run")
