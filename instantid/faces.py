@@ -151,12 +151,18 @@ class OpenCVFaceFinder(FaceFinder):
     def __init__(self, folder: Path):
         super().__init__()
         detector, recogniser = (_existing(folder, name) for name in OPENCV_FILES)
+        log_level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(
+            cv2.utils.logging.LOG_LEVEL_ERROR
+        )  # OpenCV 5 warns of what it cannot use
         try:
             self._detector = cv2.FaceDetectorYN.create(detector, "", (320, 320), OPENCV_SCORE)
             self._recogniser = cv2.FaceRecognizerSF.create(recogniser, "")
             self.dimension = self._recogniser.feature(np.zeros((112, 112, 3), np.uint8)).size
         except cv2.error as error:
             raise _damaged(folder, error) from error
+        finally:
+            cv2.utils.logging.setLogLevel(log_level)
 
     def _detect(self, bgr: np.ndarray, size: int) -> Found:
         height, width = bgr.shape[:2]

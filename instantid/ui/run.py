@@ -4,9 +4,10 @@ import gradio as gr
 
 from .inputs import Inputs
 from .problems import shown_on_page
-from .results import Results, status_line
+from .results import Results
+from .runs import Runs
 from .studio import Studio
-from .updates import busy, idle, page_updates
+from .updates import CANCELLED, busy, idle, page_updates
 
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
 SHOW_STATUS = """() => {
@@ -17,17 +18,18 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
-    """Wire the buttons.
-
-    Cancel relies on Gradio's own cancelling, which is per session: it takes a waiting run out of the queue
-    and closes the generator of a running one.
-    """
+    """Wire the buttons. A waiting run is taken out of Gradio's queue, a running one is told to end."""
     names = inputs.fields | inputs.own
+    runs = Runs()
 
-    def run_form(data):
+    def run_form(data, visitor: gr.Request):
         values = {name: data[component] for name, component in names.items()}
-        with shown_on_page():
-            yield from page_updates(studio, values, inputs, results)
+        with shown_on_page(), runs.begin(visitor.session_hash) as wanted:
+            yield from page_updates(studio, values, inputs, results, wanted)
+
+    def cancel(visitor: gr.Request):
+        runs.cancel(visitor.session_hash)
+        return idle(inputs, results, CANCELLED)
 
     asked = [inputs.generate.click, inputs.fields["prompt"].submit]
     gr.on(asked, None, js=SHOW_STATUS)  # on a phone the results lie far below
@@ -61,7 +63,7 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
         **GPU,
     )
     inputs.cancel.click(
-        lambda: idle(inputs, results, status_line("Cancelled.", "What you entered is still here.")),
+        cancel,
         None,
         [inputs.generate, inputs.cancel, results.status, results.preview, results.gallery],
         cancels=[run],

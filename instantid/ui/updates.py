@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,28 @@ from .problems import explain
 from .results import Results, captions, done_line, problem_line, progress_line, status_line
 from .studio import Studio
 
+CANCELLED = status_line("Cancelled.", "What you entered is still here.")
+
 
 def page_updates(
-    studio: Studio, values: Mapping[str, Any], inputs: Inputs, results: Results
+    studio: Studio,
+    values: Mapping[str, Any],
+    inputs: Inputs,
+    results: Results,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> Iterator[dict[Any, Any]]:
-    """Page updates of one run, from the first step to the pictures, or to the reason why there are none."""
+    """Page updates of one run, from the first step to the pictures, or to the reason why there are none.
+
+    Args:
+        wanted: asked at every step; once it says no, the run is closed.
+    """
     try:
         with closing(studio.generate(read_request(values))) as events:
             started = None
             for event in events:
+                if not wanted():
+                    yield idle(inputs, results, CANCELLED)
+                    return
                 if isinstance(event, Result):
                     yield from _finished(studio, event, inputs, results)
                 else:

@@ -3,6 +3,7 @@
 Works on any server of the page; `TIMEOUT` suits the fake engine, real ones pass their own.
 """
 
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -95,6 +96,15 @@ def seed(page: Page) -> int:
         page.locator("#advanced button").first.click()
     expect(box).to_be_visible()
     return int(box.input_value())
+
+
+def set_steps(page: Page, steps: int) -> None:
+    """Type the number of steps. It sits in “Advanced”, which this opens."""
+    box = page.get_by_label(re.compile("number input for .*steps", re.IGNORECASE))
+    if not box.is_visible():
+        page.locator("#advanced button").first.click()
+    box.fill(str(steps))
+    box.press("Tab")
 
 
 def toast(page: Page) -> Locator:
