@@ -137,7 +137,8 @@ def generate(
     for photo in (*references, *([pose_image] if pose_image else [])):
         open_image(photo.image)
     engine = _engine(bundle or (record.bundle["name"] if record else "mini"), device, placement)
-    with Progress(TextColumn("Generating"), BarColumn(), TimeRemainingColumn(), console=console) as bar:
+    columns = (TextColumn("Generating"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
         for event in engine.stream(request):
             if isinstance(event, Step):

