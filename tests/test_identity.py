@@ -319,6 +319,23 @@ def test_identitynet_has_nothing_to_read_outside_conditioning(attached):
         attached.net(torch.zeros(1, 4, 8, 8), 500, torch.zeros(1, 77, 64))
 
 
+@pytest.mark.parametrize("guidance_scale", [5.0, 1.0])
+def test_identitynet_reads_the_face_and_without_guidance_its_conditional_half_alone(
+    pipeline, attached, embedding, face, monkeypatch, guidance_scale
+):
+    seen, forward = [], ControlNetModel.forward
+
+    def watched(self, sample, timestep, text, *rest, **inputs):
+        seen.append(text)
+        return forward(self, sample, timestep, text, *rest, **inputs)
+
+    monkeypatch.setattr(ControlNetModel, "forward", watched)
+    paint(pipeline, attached, embedding, face, seeds=(1, 2), guidance_scale=guidance_scale, steps=1)
+    nobody, somebody = attached.tokens(embedding)
+    halves = [nobody, nobody, somebody, somebody] if guidance_scale > 1 else [somebody, somebody]
+    assert torch.equal(seen[0], torch.stack(halves))
+
+
 def test_strength_zero_does_not_run_the_network(pipeline, attached, embedding, face, monkeypatch):
     off = paint(pipeline, attached, embedding, face, identity_strength=0.0)
 
