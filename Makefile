@@ -1,8 +1,10 @@
 # `make run` and `make test` do all set-up they need, once, and say what they are doing.
-# PYTHON: which Python to build .venv with. CPU=1: no CUDA packages (smaller install).
+# PYTHON: which Python to build .venv with.
+# CPU=1: no CUDA packages, a smaller install; TORCH_INDEX: where PyTorch's CPU build is taken from.
 SHELL := /bin/bash
 PYTHON ?= python3
 CPU ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 READY := .venv/ready$(if $(CPU),-cpu)
 
@@ -37,7 +39,8 @@ doctor: setup ## Say what is wrong with this machine, and how to repair it.
 	@touch $@
 
 .venv/ready-cpu: requirements.txt requirements-cpu.txt | .venv/bin/python
-	@echo "==> Installing without CUDA packages"
+	@echo "==> Installing requirements-cpu.txt, without CUDA packages (2 GB, minutes)"
+	@$(PIP) install -q "$$(grep ^torch== requirements-cpu.txt)" $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	@$(PIP) install -q -r requirements-cpu.txt
 	@$(MAKE) -s weights
 	@touch $@

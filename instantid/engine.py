@@ -238,7 +238,9 @@ class Engine:
 
     def _net(self, name: str) -> ControlNetModel:
         if name not in self._nets:
-            self._nets[name] = loading.load_controlnet(self.bundle, f"controlnets.{name}", self._pipeline.unet)
+            self._nets[name] = loading.load_controlnet(
+                self.bundle, f"controlnets.{name}", self._pipeline.unet
+            )
         return self._nets[name]
 
     def _denoise(

@@ -205,7 +205,10 @@ def _mask_levels(
 @contextmanager
 def _adapter_mask(unet: UNet2DConditionModel, levels: dict[int, torch.Tensor]) -> Iterator[None]:
     def hand_over(attention, inputs, options):
-        return inputs, options | {"ip_adapter_masks": [levels[inputs[0].shape[1]]]}
+        queries = inputs[0].shape[1]
+        # diffusers widens the mask to every channel where it lies: on the CPU, that would cross over 70 times a step.
+        levels[queries] = levels[queries].to(inputs[0])
+        return inputs, options | {"ip_adapter_masks": [levels[queries]]}
 
     with ExitStack() as hooks:
         for attention in _image_attentions(unet):

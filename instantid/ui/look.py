@@ -29,7 +29,7 @@ CSS = """
 .photos .grid-container img { object-fit: contain; }
 #maps .grid-container { grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)) !important;
   padding-top: 1.7rem; }
-#pictures .caption { font-size: .8rem; }
+#pictures .caption { font-size: .8rem; white-space: normal; overflow: visible; }
 @media (max-width: 640px) {
   #examples .container { width: 3.2rem !important; height: 3.2rem !important; }
   #examples :is(td, th) { padding: .35rem !important; }
