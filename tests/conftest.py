@@ -11,7 +11,7 @@ from diffusers.utils import logging as diffusers_logging
 from instantid import mini
 from instantid.request import Face
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tiny models only lose by sharing work
 diffusers_logging.set_verbosity_error()
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
