@@ -39,7 +39,7 @@ def examine(bundle: str | Path) -> list[Finding]:
         _device(),
         _face_runtime(),
         _opencv(),
-        _space(),
+        _space(opened),
         *_parts(opened),
     ]
 
@@ -82,6 +82,14 @@ def _device() -> Finding:
             f"{device.type}: there is an NVIDIA driver, but this torch was built without CUDA",
             False,
             f"{sys.executable} -m pip install --force-reinstall -r {ROOT / REQUIREMENTS[0]}",
+        )
+    if shutil.which("nvidia-smi"):
+        return Finding(
+            "Device",
+            f"{device.type}: there is an NVIDIA driver, but torch {torch.__version__} sees no GPU",
+            False,
+            f"Where nvidia-smi names a CUDA older than {torch.version.cuda}, update the driver; else see whether "
+            "CUDA_VISIBLE_DEVICES hides the GPU.",
         )
     return Finding("Device", f"{device.type}, {precision}, torch {torch.__version__}")
 
@@ -126,9 +134,11 @@ def _opencv() -> Finding:
     return Finding("OpenCV", f"{told}: different versions in one folder", False, f"{install} {all_alike}")
 
 
-def _space() -> Finding:
-    free = shutil.disk_usage(Path.home()).free / GIB
-    return Finding("Disk", f"{free:.0f} GiB free at {Path.home()}; the sdxl bundle takes about 12")
+def _space(bundle: Bundle) -> Finding:
+    folder = bundle.hub.folder.absolute()  # where weights are fetched to
+    disk = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(disk).free / GIB
+    return Finding("Disk", f"{free:.0f} GiB free at {folder}; the sdxl bundle takes about 12")
 
 
 def _parts(bundle: Bundle) -> Iterator[Finding]:

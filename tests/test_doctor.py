@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_faces import opencv_folder as opencv_folder
 
-from instantid import doctor
+from instantid import bundles, doctor
 from instantid.doctor import ROOT, Finding
 from instantid.errors import BundleError
 
@@ -152,6 +152,15 @@ def test_a_driver_that_torch_cannot_use_is_a_finding(monkeypatch):
     assert finding.repair == f"{PIP} --force-reinstall -r {ROOT / 'requirements.txt'}"
 
 
+def test_a_driver_too_old_for_torch_is_a_finding(monkeypatch):
+    monkeypatch.setattr(shutil, "which", {"nvidia-smi": "/usr/bin/nvidia-smi"}.get)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
+    finding = doctor._device()
+    assert not finding.good and "sees no GPU" in finding.found
+    assert "CUDA older than 13.2, update the driver" in finding.repair
+
+
 def test_a_machine_without_a_driver_is_good(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -195,6 +204,20 @@ def test_published_weights_that_are_not_here_come_with_the_fetch_command(tmp_pat
     assert not found["base"].good and "has not been fetched yet" in found["base"].found
     assert found["base"].repair == "python -m instantid fetch --bundle sdxl --part base"
     assert found["controlnets.pose"].good and "only some requests need it" in found["controlnets.pose"].found
+
+
+def test_the_disk_looked_at_is_the_one_that_weights_are_fetched_to(tiny, tmp_path, monkeypatch):
+    asked = []
+
+    def disk_usage(place):
+        asked.append(place)
+        return SimpleNamespace(free=5.4 * 2**30)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    cache = tmp_path / "not" / "made yet"
+    bundle = bundles.open_bundle(tiny, hub=bundles.Hub(cache=cache))
+    assert doctor._space(bundle).found.startswith(f"5 GiB free at {cache};")
+    assert asked == [tmp_path]
 
 
 def test_an_unknown_bundle_is_refused(tmp_path):
