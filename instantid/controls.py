@@ -41,6 +41,11 @@ class Annotators:
         folder = self._bundle.require(f"annotators.{name}")
         try:
             return _openpose(folder) if name == "pose" else _depth(folder)
+        except ModuleNotFoundError as error:
+            raise BundleError(
+                f"The {name} map needs {error.name}, which is not installed: the install without CUDA leaves it "
+                "out. Use requirements.txt."
+            ) from error
         except (OSError, EOFError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
             raise BundleError(
                 f"The annotators.{name} of the bundle “{self._bundle.name}” cannot be loaded from {folder}: "

@@ -195,7 +195,7 @@ class Engine:
                 )
         defaults = self.bundle.defaults
         return request.replace(
-            seed=secrets.randbelow(MAX_SEED) if request.seed is None else request.seed,
+            seed=secrets.randbelow(MAX_SEED - request.images) if request.seed is None else request.seed,
             steps=request.steps or defaults.steps,
             guidance_scale=defaults.guidance_scale
             if request.guidance_scale is None

@@ -80,7 +80,7 @@ class Identity:
         self.net = net
         self._pipeline = pipeline
         # Tokens are computed on a copy of the projector that stays on the CPU in float32: as a part of the
-        # UNet it would be called past the hooks that offloading relies on (InstantID#34), at lower precision.
+        # UNet it would be called past the hooks that offloading relies on (InstantID#34), and in half precision.
         self._projector = copy.deepcopy(_projector(pipeline.unet)).float().cpu()
 
     @property

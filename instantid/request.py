@@ -199,8 +199,7 @@ class Result:
         control_maps: what the networks saw, by name: "keypoints", "pose", "canny", "depth".
         likeness: per image, the cosine of its face to the reference, or None where no face was found;
             None altogether where the bundle has no face model.
-        bundle: name of the bundle, and `untrained` where its weights are.
-        faces: the reference face of each person, mean of the references.
+        bundle: its name, whether it is untrained, device and precision.
     """
 
     images: list[Image.Image]

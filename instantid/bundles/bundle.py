@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import BundleError, DownloadError
+from ..request import SchedulerName
 from . import face_files, hub_parts, weight_files
 from .hub_parts import Hub, HubSource
 
@@ -36,7 +37,7 @@ class Defaults(BaseModel):
     height: int = Field(1024, ge=64, multiple_of=8)
     steps: int = Field(30, ge=1)
     guidance_scale: float = Field(5.0, ge=0)
-    scheduler: str = "Euler"
+    scheduler: SchedulerName = "Euler"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ SDXL = {
         "depth": "diffusers/controlnet-depth-sdxl-1.0-small",
     },
     "annotators": {
-        "pose": "lllyasviel/Annotators/{body_pose_model.pth,hand_pose_model.pth,facenet.pth}",
+        "pose": "lllyasviel/Annotators/{body_pose_model.pth}",
         "depth": "depth-anything/Depth-Anything-V2-Small-hf",
     },
     "loras": {
@@ -49,7 +49,7 @@ SDXL = {
         "controlnets.pose": f"“other” by its tag. {_NO_SMALL_PRINT}",
         "controlnets.canny": _SDXL,
         "controlnets.depth": _SDXL,
-        "annotators.pose": f"OpenPose's body and hand models: CMU, non-commercial research only. {_NO_SMALL_PRINT}",
+        "annotators.pose": f"OpenPose's body model: CMU, non-commercial research only. {_NO_SMALL_PRINT}",
         "annotators.depth": "Apache-2.0 (Small; the larger ones are not).",
         "loras.lcm": _SDXL,
         "loras.lightning": _SDXL,
