@@ -6,17 +6,20 @@ The composition root: flags → engine → page. The page is up first; the engin
 import argparse
 import os
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import spaces
 
 from instantid import bundles, hosting
 from instantid.cli import quieten
+from instantid.errors import InstantIDError
 from instantid.face_drawing import number_faces
 from instantid.images import open_image
 from instantid.request import ControlName, SchedulerName
 from instantid.styles import DEFAULT_NEGATIVE_PROMPT, load_styles
-from instantid.ui import Example, Studio, build_ui, launch_options
+
+if TYPE_CHECKING:
+    from instantid.ui import Studio
 
 EXAMPLES = Path(__file__).parent / "assets" / "examples"
 
@@ -24,6 +27,8 @@ EXAMPLES = Path(__file__).parent / "assets" / "examples"
 def main() -> None:
     """Serve the page until interrupted."""
     quieten()
+    with hosting.without_editor_stubs():
+        from instantid.ui import build_ui, launch_options
     options = read_options()
     name, why = (options.bundle, "as asked for") if options.bundle else hosting.choose_bundle()
     bundle = hosting.open_bundle(name)
@@ -46,8 +51,9 @@ def main() -> None:
     page.block_thread()
 
 
-def make_studio(standby: hosting.Standby, bundle: bundles.Bundle, styles: dict, why: str) -> Studio:
+def make_studio(standby: hosting.Standby, bundle: bundles.Bundle, styles: dict, why: str) -> "Studio":
     """What the page is given."""
+    from instantid.ui import Example, Studio
 
     def generate(request):
         yield from standby.stream(request)
@@ -105,4 +111,7 @@ def read_options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InstantIDError as error:
+        raise SystemExit(f"Error: {error}") from None
