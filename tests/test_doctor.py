@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import onnxruntime
 import pytest
 import torch
+from packaging.requirements import Requirement
 from test_faces import opencv_folder as opencv_folder
 
 from instantid import bundles, doctor
@@ -70,6 +71,14 @@ def test_each_difference_is_named_with_the_command_for_that_install(install, pac
     assert not finding.good
     assert finding.found.startswith(told) and ";" not in finding.found
     assert finding.repair == f"{PIP} -r {ROOT / name}"
+
+
+@pytest.mark.parametrize("name", doctor.REQUIREMENTS)
+def test_each_line_of_the_requirements_pins_one_package(name):
+    lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    packages = [Requirement(line) for line in lines if line]
+    assert all(str(package.specifier).startswith("==") for package in packages)
+    assert len({package.name for package in packages}) == len(packages)
 
 
 def test_the_packages_of_this_environment_are_really_read():
