@@ -68,9 +68,12 @@ def load_controlnet(
     with _explained(part, path):
         net = kind.from_pretrained(path, dtype=unet.dtype, variant=_variant(path), local_files_only=True)
     _check_whole(net, part, path)
-    for setting in ("cross_attention_dim", "block_out_channels", "layers_per_block"):
-        has, wanted = net.config[setting], unet.config[setting]
-        if has != wanted:
+    # Not the configured width: the small ControlNets of SDXL leave attention out, and with it what it sees.
+    widths = {module.to_k.in_features for name, module in net.named_modules() if name.endswith("attn2")}
+    made_for = {name: net.config[name] for name in ("block_out_channels", "layers_per_block")}
+    made_for["cross_attention_dim"] = next(iter(widths - {unet.config.cross_attention_dim}), None)
+    for setting, has in made_for.items():
+        if has is not None and has != (wanted := unet.config[setting]):
             raise BundleError(
                 f"The {part} at {path} was made for another kind of base model: its {setting} is {has}, the base "
                 f"model's is {wanted}. Take one that was trained for this base (InstantID's is for SDXL)."
