@@ -94,7 +94,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--fetch",
         action="store_true",
-        default=bool(os.environ.get("INSTANTID_FETCH")),
+        default=os.environ.get("INSTANTID_FETCH") == "1",
         help="fetch missing weights before starting; you accept their licences, which are printed "
         "(INSTANTID_FETCH=1)",
     )

@@ -7,8 +7,7 @@ import logging
 import queue
 import secrets
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,15 +22,15 @@ from . import acceleration, faces, identity, images, loading, prompts, scene, sc
 from .acceleration import Plan
 from .bundles import Bundle
 from .controls import Annotators
-from .errors import BundleError, Cancelled, InvalidRequest, OutOfMemory
+from .errors import BundleError, InvalidRequest, OutOfMemory
 from .preview import Preview
+from .progress import Clock, OnStep, Reporter
 from .request import MAX_SEED, Face, Request, Result, Step
 from .scene import Scene
 from .styles import Style, find_style, load_styles
 
 logger = logging.getLogger(__name__)
 HEARTBEAT = 1.0  # seconds
-OnStep = Callable[[int, int, Image.Image | None], bool | None]
 
 
 class Engine:
@@ -105,9 +104,9 @@ class Engine:
                 said so. The engine stays usable after either.
         """
         with self._lock, _readable_memory_errors(request):
-            clock = _Clock()
+            clock = Clock()
             request = self._with_defaults(request)
-            report = _Reporter(on_step, request.steps * request.images)
+            report = Reporter(on_step, request.steps * request.images)
             report(0)
             with clock("faces"):
                 there = scene.read(request, self._finder, self._area)
@@ -213,7 +212,6 @@ class Engine:
         """The pipeline, set up for one request; as before once it is over, however it ends."""
         pipeline = self._pipeline
         person = request.people[0]
-        adapter_strength = person.adapter_strength
         scheduler = schedulers.build(request.scheduler, self._scheduler_config, request.steps)
         extra = [self._net(name) for name in _active(request)]
         with ExitStack() as lent:
@@ -226,9 +224,7 @@ class Engine:
             lent.enter_context(
                 self._identity.conditioning(
                     there.face.embedding,
-                    adapter_strength=request.adapter_strength
-                    if adapter_strength is None
-                    else adapter_strength,
+                    adapter_strength=_own(person.adapter_strength, request.adapter_strength),
                     mask=images.box_mask(there.face.box, there.width, there.height)
                     if request.face_region
                     else None,
@@ -250,13 +246,12 @@ class Engine:
         there: Scene,
         maps: Mapping[str, Image.Image],
         text: prompts.PromptEmbeddings,
-        report: "_Reporter",
+        report: Reporter,
         i: int,
     ) -> Image.Image:
         guided = request.guidance_scale > 1  # as diffusers decides it
-        person = request.people[0]
-        strength = person.identity_strength
-        strengths = [request.identity_strength if strength is None else strength, *_active(request).values()]
+        identity_strength = _own(request.people[0].identity_strength, request.identity_strength)
+        strengths = [identity_strength, *_active(request).values()]
         several = len(strengths) > 1
 
         def after_step(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -288,30 +283,9 @@ class Engine:
         return [faces.likeness(there[0], person) if there else None for there in found]
 
 
-class _Reporter:
-    """Tells the caller how far a run is, and ends it where the caller wants no more."""
-
-    def __init__(self, on_step: OnStep | None, total: int):
-        self._on_step, self._total = on_step, total
-
-    def __call__(self, step: int, preview: Callable[[], Image.Image] | None = None) -> None:
-        if self._on_step is None:
-            return
-        if self._on_step(step, self._total, preview() if preview else None) is False:
-            raise Cancelled(f"Cancelled at step {step} of {self._total}.")
-
-
-class _Clock:
-    """Seconds per stage."""
-
-    def __init__(self):
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = time.perf_counter() - start
+def _own(value: float | None, common: float) -> float:
+    """A person's own setting, or the request's."""
+    return common if value is None else value
 
 
 def _active(request: Request) -> dict[str, float]:

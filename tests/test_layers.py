@@ -17,7 +17,7 @@ LAYERS = [
     "request image_files",
     "images styles bundles face_drawing",
     "metadata provenance adapter_file",
-    "faces controls identity style_reference body prompts schedulers preview acceleration mini",
+    "faces controls identity style_reference body prompts schedulers preview progress acceleration mini",
     "scene loading",
     "engine",
     "ui hosting doctor trial serving compare evaluation training",
