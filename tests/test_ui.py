@@ -11,7 +11,7 @@ from PIL import Image
 
 from instantid.errors import Cancelled, InvalidRequest, NoFaceFound
 from instantid.request import Photo, Request, Result, Step
-from instantid.styles import NO_STYLE
+from instantid.styles import NO_STYLE, Style
 from instantid.ui import build_ui, launch_options
 from instantid.ui.form import read_request
 from instantid.ui.inputs import build_inputs
@@ -154,6 +154,26 @@ def test_closing_a_run_closes_the_engines_generator(photo):
     assert engine.closed.is_set()
 
 
+def test_time_left_does_not_count_the_wait_before_the_first_step(photo, monkeypatch):
+    now = 0.0
+
+    def run(request):
+        nonlocal now
+        for step, then in (
+            (Step(0, 1, None, "Loading the model"), 0.0),
+            (Step(0, 4, None, "Reading the photos"), 600.0),
+            (Step(1, 4, None), 602.0),
+        ):
+            now = then
+            yield step
+
+    monkeypatch.setattr("instantid.ui.updates.time.monotonic", lambda: now)
+    studio = fake_studio(FakeEngine(), generate=run)
+    inputs, results = form_of(studio)
+    updates = list(page_updates(studio, values_of(studio, photo), inputs, results))
+    assert "6.0 s left" in updates[-1][results.status]
+
+
 def test_time_left_is_whole_seconds_and_minutes():
     assert "9.5 s left" in progress_line(Step(1, 3, None), 9.5)
     assert "2 min 05 s left" in progress_line(Step(1, 3, None), 125)
@@ -176,6 +196,18 @@ def test_a_problem_keeps_its_words_and_a_bug_keeps_its_traceback_to_the_log(capl
         raise KeyError("secret detail")
     assert shown.value.message == BUG
     assert "secret detail" in caplog.text
+
+
+def test_what_the_host_says_is_passed_on(caplog):
+    with pytest.raises(gr.Error, match="quota is used up"), shown_on_page():
+        raise gr.Error("Your quota is used up.")
+    assert caplog.records == []
+
+
+def test_only_the_files_shown_may_be_fetched_from_the_server(tmp_path):
+    previewed = Style(name="Gouache", family="Mine", prompt="{prompt}", preview=tmp_path / "gouache.jpg")
+    studio = fake_studio(FakeEngine(), styles={"Gouache": previewed})
+    assert launch_options(studio)["allowed_paths"] == [str((tmp_path / "gouache.jpg").resolve())]
 
 
 @pytest.fixture(scope="module")

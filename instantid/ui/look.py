@@ -71,7 +71,7 @@ def _theme() -> gr.themes.Base:
 
 
 def launch_options(studio: Studio) -> dict[str, Any]:
-    """Keyword arguments for `Blocks.launch`: theme, CSS, and the folders whose files the page may show."""
+    """Keyword arguments for `Blocks.launch`: theme, CSS, and the files that the page may show."""
     shown = [example.face for example in studio.examples]
     shown += [example.pose for example in studio.examples if example.pose]
     shown += [style.preview for style in studio.styles.values() if style.preview]
@@ -81,5 +81,5 @@ def launch_options(studio: Studio) -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "run_history": False,  # it would keep people's photos in the browser
         "max_file_size": MAX_BYTES,  # what `open_image` takes: more need not be stored first
-        "allowed_paths": sorted({str(path.resolve().parent) for path in shown}),
+        "allowed_paths": sorted({str(path.resolve()) for path in shown}),
     }

@@ -15,6 +15,8 @@ BUG = "Something broke inside the app. Its log has the details; what you entered
 
 def explain(error: Exception) -> str:
     """What to tell the person at the page."""
+    if isinstance(error, gr.Error):  # Gradio's and ZeroGPU's own words, such as a quota that is used up
+        return error.message
     return str(error) if isinstance(error, InstantIDError) else BUG
 
 
@@ -24,6 +26,6 @@ def shown_on_page() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, InstantIDError):
+        if not isinstance(error, (InstantIDError, gr.Error)):
             logger.exception("A page event failed")
         raise gr.Error(explain(error), print_exception=False) from None

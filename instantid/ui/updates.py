@@ -41,7 +41,8 @@ def page_updates(
                 if isinstance(event, Result):
                     yield from _finished(studio, event, inputs, results)
                 else:
-                    started = started or (time.monotonic(), event.step)
+                    if started is None or event.note:  # waiting and loading foretell nothing
+                        started = (time.monotonic(), event.step)
                     yield _progress(event, started, results)
     except Exception as error:
         yield idle(inputs, results, problem_line(explain(error)))
