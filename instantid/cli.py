@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,6 +123,7 @@ def generate(
     references = [Photo(image=path, face=face_number) for path in face]
     pose_image = Photo(image=pose, face=pose_face_number) if pose else None
     record = metadata.read(from_) if from_ else None
+    bundle = bundle or (_bundle_of(record.bundle) if record else "mini")
     if record is None:
         people = [Person(references=references)]
         request = Request(people=people, pose_image=pose_image, **({"seed": None} | given))
@@ -136,7 +137,7 @@ def generate(
         find_style(load_styles(), request.style)
     for photo in (*references, *([pose_image] if pose_image else [])):
         open_image(photo.image)
-    engine = _engine(bundle or (record.bundle["name"] if record else "mini"), device, placement)
+    engine = _engine(bundle, device, placement)
     columns = (TextColumn("Generating"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
@@ -241,6 +242,16 @@ def _engine(bundle: str, device: str | None, placement: str | None) -> Any:
 
     with console.status(f"Loading {escape(bundle)} …"):
         return hosting.load_engine(hosting.open_bundle(bundle), device=device, placement=placement)
+
+
+def _bundle_of(made_with: Mapping[str, Any]) -> str:
+    """The bundle that a picture names. Never a folder: the file may be a stranger's."""
+    name = str(made_with.get("name"))
+    if name not in ("mini", "sdxl") and not name.startswith("sdxl:"):
+        raise InvalidRequest(
+            f"The picture was made with a bundle called “{name}”: give its folder as --bundle."
+        )
+    return name
 
 
 def _controls(given: list[str]) -> dict[str, float]:

@@ -119,17 +119,23 @@ def pixels(path: Path) -> bytes:
 def test_a_repeated_picture_asks_for_the_bundle_it_was_made_with(
     generate, portrait_bundle, tmp_path, monkeypatch
 ):
-    generate("--steps", 1, "--out", tmp_path / "1.png")
     asked = []
 
     def open_bundle(name):
         asked.append(name)
-        return bundles.open_bundle(portrait_bundle)
+        return bundles.open_bundle(portrait_bundle).model_copy(update={"name": "sdxl"})
 
     monkeypatch.setattr(hosting, "open_bundle", open_bundle)
+    assert generate("--steps", 1, "--out", tmp_path / "1.png", bundle=None).exit_code == 0
     assert generate("--from", tmp_path / "1.png", "--out", tmp_path / "2.png", bundle=None).exit_code == 0
-    assert generate("--steps", 1, "--out", tmp_path / "3.png", bundle=None).exit_code == 0
-    assert asked == ["portraits", "mini"]
+    assert asked == ["mini", "sdxl"]
+
+
+def test_a_picture_chooses_no_folder_to_load_from(generate, tmp_path, monkeypatch):
+    generate("--steps", 1, "--out", tmp_path / "1.png")
+    monkeypatch.setattr(hosting, "open_bundle", lambda name: pytest.fail(f"{name} was opened"))
+    told = refusal(generate("--from", tmp_path / "1.png", "--out", tmp_path / "2.png", bundle=None))
+    assert "“portraits”" in told and "--bundle" in told
 
 
 def test_a_repetition_with_another_bundle_says_so(generate, portrait_bundle, tmp_path, monkeypatch):
