@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, get_args
 
 import spaces
 
-from instantid import bundles, hosting
+from instantid import bundles, controls, hosting
 from instantid.cli import quieten
 from instantid.errors import InstantIDError
 from instantid.face_drawing import number_faces
 from instantid.images import open_image
-from instantid.request import ControlName, SchedulerName
+from instantid.request import SchedulerName
 from instantid.styles import DEFAULT_NEGATIVE_PROMPT, load_styles
 
 if TYPE_CHECKING:
@@ -56,16 +56,17 @@ def make_studio(standby: hosting.Standby, bundle: bundles.Bundle, styles: dict, 
     from instantid.ui import Example, Studio
 
     def generate(request):
-        yield from standby.stream(request)
+        yield from hosting.errors_told(standby.stream(request))
 
+    on_gpu = spaces.GPU(generate, duration=hosting.seconds)
     return Studio(
-        generate=spaces.GPU(generate, duration=hosting.seconds),
+        generate=lambda request: hosting.errors_raised(on_gpu(request)),
         find_faces=(lambda photo: standby.wait().find_faces(photo)) if bundle.faces else None,
         number_faces=lambda photo, faces: number_faces(open_image(photo), faces),
         save=hosting.save,
         styles=styles,
         schedulers=get_args(SchedulerName),
-        controls=tuple(name for name in get_args(ControlName) if bundle.has(f"controlnets.{name}")),
+        controls=controls.usable(bundle),
         defaults=bundle.defaults.model_dump(),
         banner=lambda: standby.banner(bundle.name, why),
         untrained=bundle.untrained,

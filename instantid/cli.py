@@ -91,6 +91,9 @@ def generate(
     from_: Annotated[
         Path | None, typer.Option("--from", help="Repeat this picture of ours; other options change it.")
     ] = None,
+    styles: Annotated[
+        list[Path] | None, typer.Option(help="A folder of your own presets, in the format of style_presets/.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
     bundle: Annotated[
         str | None, typer.Option(help=f"{BUNDLES} Default: the one of --from, else mini.")
@@ -133,11 +136,12 @@ def generate(
             console.print(f"[yellow]Note:[/yellow] {escape(difference)} The result will differ.")
     # Loading takes minutes with large weights: what can be refused is refused before.
     paths = _paths(out, request.images, overwrite)
+    presets = load_styles(*(styles or ()))
     if request.style is not None:
-        find_style(load_styles(), request.style)
+        find_style(presets, request.style)
     for photo in (*references, *([pose_image] if pose_image else [])):
         open_image(photo.image)
-    engine = _engine(bundle, device, placement)
+    engine = _engine(bundle, device, placement, presets)
     columns = (TextColumn("Generating"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
@@ -237,11 +241,14 @@ def quieten() -> None:
         os.environ.setdefault(name, "error")
 
 
-def _engine(bundle: str, device: str | None, placement: str | None) -> Any:
+def _engine(
+    bundle: str, device: str | None, placement: str | None, styles: Mapping[str, Any] | None = None
+) -> Any:
     from . import hosting
 
     with console.status(f"Loading {escape(bundle)} …"):
-        return hosting.load_engine(hosting.open_bundle(bundle), device=device, placement=placement)
+        opened = hosting.open_bundle(bundle)
+        return hosting.load_engine(opened, device=device, placement=placement, styles=styles)
 
 
 def _bundle_of(made_with: Mapping[str, Any]) -> str:

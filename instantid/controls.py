@@ -1,8 +1,10 @@
 """Photo → pose, canny or depth map: what the extra ControlNets see. Annotators load on first use, on the CPU."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -15,6 +17,15 @@ from .request import ControlName
 Draw = Callable[[Image.Image], Image.Image]
 CANNY_LOW, CANNY_HIGH = 100, 200  # the reference's thresholds
 POSE_SIDE = 512  # as in the reference: at this short side the skeleton's lines are drawn, 4 pixels to a side
+
+
+def usable(bundle: Bundle) -> tuple[ControlName, ...]:
+    """The extra ControlNets that can be used as things stand: their weights and their annotators are here."""
+    present = {part.name for part in bundle.parts() if part.present}
+    names = [name for name in get_args(ControlName) if f"controlnets.{name}" in present]
+    if find_spec("controlnet_aux") is None and "pose" in names:
+        names.remove("pose")  # the install without CUDA leaves it out
+    return tuple(name for name in names if name == "canny" or f"annotators.{name}" in present)
 
 
 class Annotators:

@@ -81,7 +81,11 @@ class Engine:
         device = torch.device(device) if device else acceleration.choose_device()
         pipeline = loading.load_pipeline(bundle, dtype or acceleration.choose_dtype(device))
         plan = acceleration.make_plan(pipeline, device, placement)
-        finder = faces.load_finder(bundle.faces.kind, bundle.require("faces")) if bundle.faces else None
+        finder = None
+        if bundle.faces:
+            # On a card that is short of memory the face models stay off it (InstantID#61).
+            gpu = device.type == "cuda" and plan.placement == "resident"
+            finder = faces.load_finder(bundle.faces.kind, bundle.require("faces"), gpu=gpu)
         logger.info("Loaded the bundle %s: %s", bundle.name, plan)
         return cls(bundle, pipeline, finder, plan, load_styles() if styles is None else styles)
 
@@ -265,7 +269,10 @@ class Engine:
             pooled_prompt_embeds=text.pooled_prompt_embeds,
             negative_prompt_embeds=text.negative_prompt_embeds if guided else None,
             negative_pooled_prompt_embeds=text.negative_pooled_prompt_embeds if guided else None,
-            ip_adapter_image_embeds=[self._identity.embeddings(there.face.embedding, guided=guided)],
+            # diffusers moves ready embeddings to the device, and leaves their precision to the caller.
+            ip_adapter_image_embeds=[
+                self._identity.embeddings(there.face.embedding, guided=guided).to(pipeline.unet.dtype)
+            ],
             image=list(maps.values()) if several else maps["keypoints"],
             controlnet_conditioning_scale=strengths if several else strengths[0],
             num_inference_steps=request.steps,
@@ -297,8 +304,12 @@ def _active(request: Request) -> dict[str, float]:
 def _readable_memory_errors(request: Request) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # CUDA, Apple and the CPU allocator each have their own words
-        if not any(words in str(error).lower() for words in ("out of memory", "can't allocate memory")):
+    except (
+        RuntimeError,
+        MemoryError,
+    ) as error:  # CUDA, Apple and the CPU allocator each have their own words
+        told = ("out of memory", "can't allocate memory")
+        if isinstance(error, RuntimeError) and not any(words in str(error).lower() for words in told):
             raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -6,7 +6,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,11 @@ def choose_bundle() -> tuple[str, str]:
     """
     sdxl = bundles.open_bundle("sdxl")
     needed = bundles.essential_parts(sdxl)
-    if any(not part.present for part in sdxl.parts() if part.name in needed):
+    try:
+        missing = [part.name for part in sdxl.parts() if part.name in needed and not part.present]
+    except InstantIDError as error:  # a damaged lock file must not keep `mini` from running
+        return "mini", f"the published weights cannot be used: {error}"
+    if missing:
         return "mini", f"the published weights are not here: {sdxl.fetch_command()}"
     import torch  # seconds: not before it has to be
 
@@ -139,6 +143,23 @@ class Standby:
             yield f"{name} · {self.wait().plan} · {why}"
         except InstantIDError as error:
             yield f"{name} · {error}"
+
+
+def errors_told(events: Iterator[Step | Result]) -> Iterator[Step | Result | InstantIDError]:
+    """Yield what a user can mend instead of raising it: between ZeroGPU's processes an error loses its words."""
+    try:
+        yield from events
+    except InstantIDError as error:
+        yield error
+
+
+def errors_raised(events: Iterator[Step | Result | InstantIDError]) -> Iterator[Step | Result]:
+    """The other end of `errors_told`."""
+    with closing(events):
+        for event in events:
+            if isinstance(event, InstantIDError):
+                raise event
+            yield event
 
 
 def save(result: Result, folder: Path) -> list[Path]:

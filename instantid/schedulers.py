@@ -27,7 +27,7 @@ _SDE = {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": False}
 SCHEDULERS: dict[SchedulerName, tuple[type[SchedulerMixin], dict[str, Any]]] = {
     "Euler": (EulerDiscreteScheduler, {}),
     "Euler a": (EulerAncestralDiscreteScheduler, {}),
-    "DEIS": (DEISMultistepScheduler, {}),
+    "DEIS": (DEISMultistepScheduler, {"algorithm_type": "deis"}),
     "Heun": (HeunDiscreteScheduler, {}),
     "DPM++ 2M": (DPMSolverMultistepScheduler, _DPM),
     "DPM++ 2M Karras": (DPMSolverMultistepScheduler, _DPM | {"use_karras_sigmas": True}),

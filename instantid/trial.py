@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from . import metadata
+from . import controls, metadata
 from .engine import Engine
 from .errors import Cancelled, InstantIDError
 from .request import Person, Request, Result
@@ -97,13 +97,8 @@ def run(engine: Engine, folder: Path, tell: Callable[[str], None]) -> list[Outco
 
 def _possible(engine: Engine) -> list[Mode]:
     """Modes whose weights are here; what was not fetched cannot be tried."""
-    present = {part.name for part in engine.bundle.parts() if part.present}
-
-    def ready(name: str) -> bool:
-        needed = {f"controlnets.{name}"} | ({f"annotators.{name}"} if name != "canny" else set())
-        return needed <= present
-
-    return [mode for mode in MODES if all(ready(name) for name in mode.changes.get("controls", {}))]
+    names = set(controls.usable(engine.bundle))
+    return [mode for mode in MODES if names >= mode.changes.get("controls", {}).keys()]
 
 
 def _sized(engine: Engine, changes: dict) -> dict:

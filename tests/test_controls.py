@@ -14,7 +14,8 @@ from controlnet_aux.open_pose.model import bodypose_model
 from PIL import Image
 
 from instantid import bundles
-from instantid.controls import Annotators
+from instantid.bundles import open_bundle
+from instantid.controls import Annotators, usable
 from instantid.errors import BundleError, DownloadError
 
 
@@ -170,3 +171,23 @@ def test_missing_or_damaged_weights_name_the_part(folder, tmp_path, photo, name,
     harm(copy)
     with pytest.raises((BundleError, DownloadError), match=f"annotators.{name}"):
         Annotators(bundles.open_bundle(copy)).draw(name, photo)
+
+
+def test_only_what_is_here_is_usable(tiny):
+    assert usable(open_bundle(tiny)) == ("canny",)
+    named = open_bundle(tiny).model_copy(
+        update={"controlnets": {"canny": "owner/canny", "depth": str(tiny / "controlnets" / "canny")}}
+    )
+    assert usable(named) == ()  # canny is not fetched, and depth has no annotator
+    whole = named.model_copy(update={"annotators": {"depth": str(tiny / "base" / "vae")}})
+    assert usable(whole) == ("depth",)
+
+
+def test_pose_is_not_usable_where_its_library_is_not_installed(tiny, monkeypatch):
+    folder = str(tiny / "controlnets" / "canny")
+    bundle = open_bundle(tiny).model_copy(
+        update={"controlnets": {"pose": folder}, "annotators": {"pose": folder}}
+    )
+    assert usable(bundle) == ("pose",)
+    monkeypatch.setattr("instantid.controls.find_spec", lambda name: None)
+    assert usable(bundle) == ()

@@ -140,6 +140,27 @@ def test_every_placement_gives_the_same_picture(engine, tiny, request_, photo, p
     assert np.array_equal(pixels(placed.generate(request_)), pixels(engine.generate(request_)))
 
 
+@pytest.mark.parametrize("placement", acceleration.PLACEMENTS)
+def test_half_precision_gives_nearly_the_same_picture(engine, tiny, request_, photo, placement):
+    """CUDA's default. bfloat16 stands for float16, which the CPU lacks kernels for."""
+    half = Engine.load(tiny, device="cpu", dtype=torch.bfloat16, placement=placement)
+    for changes in (
+        {},
+        {"guidance_scale": 1.0},
+        {"face_region": False},
+        {"images": 2},
+        {"scheduler": "Heun"},
+    ):
+        request = request_.replace(**changes)
+        difference = abs(pixels(half.generate(request)) - pixels(engine.generate(request)))
+        assert difference.mean() < 4
+    results = []
+    for either in (half, engine):
+        with engine_that_follows(either, photo, request_) as request:
+            results.append(pixels(either.generate(request.replace(controls={"canny": 0.7}))))
+    assert abs(results[0] - results[1]).mean() < 4
+
+
 @pytest.mark.parametrize(
     ("free", "expected"), [(20, "resident"), (12, "model offload"), (7, "group offload")], ids=str
 )

@@ -1,5 +1,6 @@
 import json
 import logging
+import pickle
 import shutil
 import subprocess
 import threading
@@ -11,7 +12,7 @@ import torch
 from test_faces import opencv_folder as opencv_folder
 
 from instantid import bundles, hosting
-from instantid.errors import BundleError
+from instantid.errors import BundleError, NoFaceFound
 from instantid.hosting import Standby, seconds
 from instantid.request import Person, Request, Step
 
@@ -231,3 +232,46 @@ def test_a_default_run_is_given_half_a_minute_or_so_and_a_tiny_one_its_start(req
 def test_more_work_is_given_more_time(request_, change):
     assert seconds(request_.replace(**change)) > seconds(request_)
     assert isinstance(seconds(request_), int)
+
+
+def test_errors_cross_between_processes_as_events_with_their_words():
+    def run():
+        yield Step(0, 1, None)
+        raise NoFaceFound("No face in “me.jpg”.", ("the photo at 640 pixels",))
+
+    sent = [pickle.loads(pickle.dumps(event)) for event in hosting.errors_told(run())]
+    received = hosting.errors_raised(iter_closing(sent))
+    assert isinstance(next(received), Step)
+    with pytest.raises(NoFaceFound, match=r"me\.jpg") as raised:
+        next(received)
+    assert raised.value.tried == ("the photo at 640 pixels",)
+
+
+def iter_closing(events):
+    yield from events
+
+
+def test_closing_the_page_s_end_closes_the_run():
+    closed = []
+
+    def run():
+        try:
+            yield Step(0, 1, None)
+            yield Step(1, 1, None)
+        finally:
+            closed.append(True)
+
+    events = hosting.errors_raised(hosting.errors_told(run()))
+    next(events)
+    events.close()
+    assert closed == [True]
+
+
+def test_a_damaged_lock_file_does_not_keep_mini_from_running(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    lock = tmp_path / "instantid-studio" / "sdxl.lock.json"
+    lock.parent.mkdir()
+    lock.write_text("{")
+    name, why = hosting.choose_bundle()
+    assert name == "mini"
+    assert str(lock) in why
