@@ -35,17 +35,21 @@ doctor: setup ## Say what is wrong with this machine, and how to repair it.
 	@$(PIP) install -q -r requirements.txt
 	@echo "==> Laying onnxruntime-gpu over the onnxruntime that insightface brought"
 	@$(PIP) install -q --force-reinstall --no-deps "$$(sed -n 's/^\(onnxruntime-gpu==[^ ]*\).*/\1/p' requirements.txt)"
-	@$(MAKE) -s weights
+	@$(MAKE) -s opencv weights
 	@touch $@
 
 .venv/ready-cpu: requirements.txt requirements-cpu.txt | .venv/bin/python
 	@echo "==> Installing requirements-cpu.txt, without CUDA packages (2 GB, minutes)"
 	@$(PIP) install -q "$$(grep ^torch== requirements-cpu.txt)" $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	@$(PIP) install -q -r requirements-cpu.txt
-	@$(MAKE) -s weights
+	@$(MAKE) -s opencv weights
 	@touch $@
 
-.PHONY: weights
+.PHONY: opencv weights
+opencv:
+	@echo "==> Laying OpenCV without windows over the one that insightface brought, which wants libGL"
+	@$(PIP) install -q --force-reinstall --no-deps opencv-python-headless==5.0.0.93
+
 weights:
 	@echo "==> Building the embedded bundle, fetching its face models (39 MB)"
 	@.venv/bin/python -m instantid fetch --bundle mini --yes
