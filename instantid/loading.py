@@ -21,6 +21,8 @@ from .bundles import Bundle
 from .errors import BundleError
 from .identity import IdentityNet
 
+MADE_UP = 4  # tokens at most in a tokenizer without a vocabulary
+
 
 def open_bundle(name: str | Path) -> Bundle:
     """The bundle of that name or folder. `mini` is built first where that has not happened yet."""
@@ -95,8 +97,8 @@ def _check_base(base: StableDiffusionXLPipeline, path: Path) -> None:
     for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
         _check_whole(getattr(base, name), name, path / name)
     for tokenizer, encoder in pairs:
-        # transformers makes up an empty tokenizer where its files are missing.
-        if len(tokenizer) != encoder.config.vocab_size:
+        # transformers makes up a tokenizer of a few special tokens where its files are missing.
+        if not MADE_UP < len(tokenizer) <= encoder.config.vocab_size:
             raise BundleError(
                 f"A tokenizer of the base model at {path} knows {len(tokenizer)} words, its text encoder "
                 f"{encoder.config.vocab_size}: its files are missing or damaged. Fetch the bundle again."

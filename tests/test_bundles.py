@@ -305,3 +305,13 @@ def test_both_failures_are_told_and_nothing_is_left(wheels, tmp_path):
     ):
         bundles.fetch_face_files(tmp_path / "faces", hub=Hub(endpoint=hub.endpoint, cache=tmp_path / "hub"))
     assert list((tmp_path / "faces").iterdir()) == []
+
+
+def test_three_parts_make_a_bundle_named_after_its_folder(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    needed = {"base": "base", "identitynet": "ControlNetModel", "identity_adapter": "ip-adapter.bin"}
+    (folder / "bundle.json").write_text(json.dumps(needed))
+    bundle = bundles.open_bundle(folder)
+    assert bundle.name == "mine"
+    assert (bundle.defaults.width, bundle.defaults.steps, bundle.faces) == (1024, 30, None)

@@ -106,7 +106,11 @@ def _read(folder: Path, asked: str, hub: Hub) -> Bundle:
         raise BundleError(f"{path} has keys that mean nothing here: {told}")
     try:
         return Bundle(
-            **description, opened_as=asked, folder=folder, lock=folder / "bundle.lock.json", hub=hub
+            **{"name": folder.resolve().name} | description,
+            opened_as=asked,
+            folder=folder,
+            lock=folder / "bundle.lock.json",
+            hub=hub,
         )
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, at['loc']))}: {at['msg']}" for at in error.errors())
