@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import InvalidRequest
 
@@ -170,6 +170,12 @@ class Request(_Frozen):
     height: int | None = Field(None, ge=64, le=4096, multiple_of=8, description="Pixels, a multiple of 8.")
     images: int = Field(1, ge=1, le=16, description="Pictures per run; each takes the next seed.")
 
+    @model_validator(mode="after")
+    def _last_seed_can_be_asked_for(self) -> "Request":
+        if self.seed is not None and self.seed + self.images - 1 > MAX_SEED:
+            raise ValueError(f"seed {self.seed} leaves no room for {self.images} images under {MAX_SEED}")
+        return self
+
 
 @dataclass(frozen=True)
 class Step:
@@ -232,5 +238,5 @@ def _explain(model: str, error: ValidationError) -> str:
         place = ".".join(str(part) for part in problem["loc"]) or model
         given = problem["input"]
         shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, type(None))) else ""
-        lines.append(f"{place}: {problem['msg']}{shown}")
+        lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}")
     return f"This {model.lower()} cannot be used. " + "; ".join(lines) + "."

@@ -157,3 +157,10 @@ def test_each_image_of_a_result_has_the_next_seed(request_):
     pictures = [Image.new("RGB", (8, 8))] * 3
     result = Result(images=pictures, seed=7, request=request_, timings={})
     assert result.seeds == [7, 8, 9]
+
+
+def test_every_image_of_a_run_has_a_seed_that_can_be_asked_for(face):
+    people = [Person(references=[face])]
+    assert Request(people=people, seed=MAX_SEED).seed == MAX_SEED
+    with pytest.raises(InvalidRequest, match="2 images"):
+        Request(people=people, seed=MAX_SEED, images=2)
