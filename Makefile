@@ -18,7 +18,9 @@ test: setup .venv/ready-tests ## Pass the tests, those in a browser among them.
 	@echo "==> Checking style"
 	@.venv/bin/ruff format --check -q . && .venv/bin/ruff check -q .
 	@echo "==> Testing (some minutes)"
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n 2 --dist loadfile -m "not browser" $(ARGS)
+	@echo "==> Testing in a browser"
+	@.venv/bin/python -m pytest -m browser $(ARGS)
 
 setup: $(READY) ## Make .venv, install, fetch the small face models of the embedded bundle.
 

@@ -4,6 +4,8 @@ Works on any server of the page; `TIMEOUT` suits the fake engine, real ones pass
 """
 
 import re
+import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,6 +89,14 @@ def wait_for_picture(page: Page, timeout: float = TIMEOUT) -> str:
     picture = page.locator("#pictures img").first
     expect(picture).to_be_visible()
     return picture.get_attribute("src")
+
+
+def wait_until(page: Page, true: Callable[[], bool]) -> None:
+    """Wait for something that does not show on the page."""
+    deadline = time.monotonic() + TIMEOUT / 1000
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        page.wait_for_timeout(50)
 
 
 def seed(page: Page) -> int:
