@@ -1,14 +1,11 @@
 """Where weights live and in what precision: what changes speed and memory, never meaning."""
 
-import logging
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionXLControlNetPipeline
 from diffusers.hooks import apply_group_offloading
-
-logger = logging.getLogger(__name__)
 
 Placement = Literal["resident", "model offload", "group offload"]
 PLACEMENTS: tuple[Placement, ...] = ("resident", "model offload", "group offload")

@@ -4,12 +4,10 @@ Everything that one request changes in a model is lent for its length and restor
 """
 
 import logging
-import queue
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +22,12 @@ from .bundles import Bundle
 from .controls import Annotators
 from .errors import BundleError, InvalidRequest, OutOfMemory
 from .preview import Preview
-from .progress import Clock, OnStep, Reporter
+from .progress import Clock, OnStep, Reporter, stream
 from .request import MAX_SEED, Face, Request, Result, Step
 from .scene import Scene
 from .styles import Style, find_style, load_styles
 
 logger = logging.getLogger(__name__)
-HEARTBEAT = 1.0  # seconds
 
 
 class Engine:
@@ -147,39 +144,9 @@ class Engine:
     def stream(self, request: Request) -> Iterator[Step | Result]:
         """`generate` as a generator: a `Step` per step, then the `Result`.
 
-        The last `Step` comes again, without its preview, while nothing new happens: a page can only be cancelled
-        when it hears something. Closing it cancels the run and returns at once; the run ends at its next step.
+        Closing it cancels the run and returns at once; see `progress.stream`.
         """
-        events: queue.SimpleQueue[Step | Result | BaseException] = queue.SimpleQueue()
-        wanted = threading.Event()
-        wanted.set()
-
-        def on_step(step: int, total: int, preview: Image.Image | None) -> bool:
-            events.put(Step(step, total, preview, "" if step else "Reading the photos"))
-            return wanted.is_set()
-
-        def run() -> None:
-            try:
-                events.put(self.generate(request, on_step))
-            except BaseException as error:  # handed to the consumer, who raises it
-                events.put(error)
-
-        threading.Thread(target=run, name="generate", daemon=True).start()
-        try:
-            last = Step(0, 1, None, "Waiting for other pictures")
-            while True:
-                try:
-                    event = events.get(timeout=HEARTBEAT)
-                except queue.Empty:
-                    event = replace(last, preview=None)
-                if isinstance(event, BaseException):
-                    raise event
-                yield event
-                if isinstance(event, Result):
-                    return
-                last = event
-        finally:
-            wanted.clear()
+        yield from stream(lambda on_step: self.generate(request, on_step))
 
     @property
     def _area(self) -> tuple[int, int]:

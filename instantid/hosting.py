@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import bundles, metadata
 from .errors import BundleError, InstantIDError
+from .progress import HEARTBEAT
 from .request import Request, Result, Step
 from .styles import Style
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 logger = logging.getLogger(__name__)
-HEARTBEAT = 1.0  # seconds between signs of life
 
 
 def choose_bundle() -> tuple[str, str]:

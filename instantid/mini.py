@@ -16,7 +16,8 @@ from diffusers import StableDiffusionXLPipeline as SDXL
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-ADAPTER_DEPTH = 4  # diffusers builds every Resampler four layers deep, whatever the file says
+from .adapter_file import RESAMPLER_DEPTH
+
 HEAD_WIDTH = 64  # of the Resampler's attention; diffusers derives the number of heads from it
 
 
@@ -178,10 +179,9 @@ def _controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 96, 256))
     for outlet in [*net.controlnet_down_blocks, net.controlnet_mid_block]:
         torch.nn.init.normal_(outlet.weight, std=outlet.weight[0].numel() ** -0.5)
+    # torch's own start would dim the map a thousandfold on its way in; He's keeps it.
     for layer in net.controlnet_cond_embedding.modules():
-        if isinstance(
-            layer, torch.nn.Conv2d
-        ):  # torch's own start would dim the map a thousandfold (He's does not)
+        if isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.normal_(layer.weight, std=(2 / layer.weight[0].numel()) ** 0.5)
     return net
 
@@ -204,7 +204,7 @@ def _adapter(sizes: Sizes, unet: UNet2DConditionModel) -> dict[str, dict[str, to
         "proj_out.bias": 0.1 * torch.randn(sizes.cross_attention),
         **norm("norm_out", sizes.cross_attention),
     }
-    for i in range(ADAPTER_DEPTH):
+    for i in range(RESAMPLER_DEPTH):
         resampler |= norm(f"layers.{i}.0.norm1", width) | norm(f"layers.{i}.0.norm2", width)
         resampler[f"layers.{i}.0.to_q.weight"] = linear(width, width)
         resampler[f"layers.{i}.0.to_kv.weight"] = linear(2 * width, width)

@@ -314,7 +314,7 @@ def test_streaming_gives_steps_and_then_the_result(engine, request_):
 
 
 def test_a_slow_step_gives_signs_of_life(engine, request_, monkeypatch):
-    monkeypatch.setattr("instantid.engine.HEARTBEAT", 0.01)
+    monkeypatch.setattr("instantid.progress.HEARTBEAT", 0.01)
     with engine._lock:
         stream = engine.stream(request_)
         assert next(stream).note == next(stream).note != ""
