@@ -264,7 +264,7 @@ def _own(value: float | None, common: float) -> float:
 
 def _active(request: Request) -> dict[str, float]:
     """The extra ControlNets that take part."""
-    return {name: strength for name, strength in request.controls.items() if strength > 0}
+    return {name: control.strength for name, control in request.controls.items() if control.strength > 0}
 
 
 @contextmanager

@@ -1,23 +1,27 @@
 """What can be asked and what comes back.
 
-Every default and every limit is written once, here: the page, the command line and the metadata read them
-from the models' fields. Knows no torch and opens no files; a picture stays whatever the caller gave.
+Every default and every limit is written once, here and in `people`: the page, the command line and the metadata
+read them from the models' fields. Knows no torch and opens no files; a picture stays whatever the caller gave.
 """
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
+from annotated_types import Ge, Le
 from PIL import Image
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from .errors import InvalidRequest
+from .people import MAX_PEOPLE, MAX_STRENGTH, Fraction, Frozen, Picture, Strength
+from .people import Face as Face
+from .people import Person as Person
+from .people import Photo as Photo
+from .people import Place as Place
+from .people import Portrait as Portrait
+from .people import View as View
 
-SCHEMA_VERSION = 1
-MAX_STRENGTH = 1.5  # the reference's sliders end here; past it colours burn (InstantID#80)
+SCHEMA_VERSION = 2
 MAX_SEED = 2_147_483_647
+MAX_LORA = 2.0
 
 SchedulerName = Literal[
     "Euler",
@@ -29,104 +33,68 @@ SchedulerName = Literal[
     "DPM++ 2M SDE",
     "DPM++ 2M SDE Karras",
     "UniPC",
+    "DDIM",
     "LCM",
     "TCD",
 ]
 ControlName = Literal["pose", "canny", "depth"]
-Strength = Annotated[float, Field(ge=0, le=MAX_STRENGTH)]
+StyleMode = Literal["style", "layout", "style and layout", "whole image"]
+RecipeName = Literal[
+    "LCM, 4 steps",
+    "LCM, 8 steps",
+    "Lightning, 4 steps",
+    "Lightning, 8 steps",
+    "Hyper-SD, 4 steps",
+    "Hyper-SD, 8 steps",
+    "DMD2, 4 steps",
+]
 
 
-@dataclass(frozen=True, eq=False)
-class Face:
-    """A face as the recognition model sees it.
+class Control(Frozen):
+    """An extra ControlNet's part in the picture."""
 
-    Args:
-        embedding: (d,) float32, raw: never normalised, the identity adapter's `proj_in` has a bias.
-        keypoints: (5, 2) float32, (x, y) in pixels: left eye, right eye, nose, left and right mouth corner,
-            as seen in the picture (insightface's order).
-        box: (4,) float32, x1 y1 x2 y2 in pixels; may reach past the picture's edge.
+    strength: Strength = Field(0.4, description="0 is off: the network does not run.")
+    start: Fraction = Field(0.0, description="From which part of the run on: 0 is the first step.")
+    end: Fraction = Field(1.0, description="Until which part of the run: 1 is the last step.")
+    map: Picture | None = Field(
+        None, description="A ready map, laid on the canvas like the pose photo, instead of one read off that."
+    )
+    low: int = Field(100, ge=0, le=500, description="Canny: weaker edges than this are dropped.")
+    high: int = Field(200, ge=0, le=500, description="Canny: stronger edges than this are always kept.")
 
-    Pixels are those of the photo the face was found in. A ready `Face` given to a `Person` is already in
-    pixels of the canvas, the picture to be made.
-    """
-
-    embedding: np.ndarray
-    keypoints: np.ndarray
-    box: np.ndarray
-
-    def __post_init__(self):
-        for name, shape in (("embedding", (-1,)), ("keypoints", (5, 2)), ("box", (4,))):
-            try:
-                array = np.asarray(getattr(self, name), dtype=np.float32)
-            except (TypeError, ValueError) as error:
-                raise InvalidRequest(f"Face.{name} must be an array of numbers: {error}.") from error
-            if array.ndim != len(shape) or any(
-                want not in (-1, got) for want, got in zip(shape, array.shape)
-            ):
-                raise InvalidRequest(f"Face.{name} must have shape {shape}, got {array.shape}.")
-            if not np.isfinite(array).all():
-                raise InvalidRequest(f"Face.{name} holds NaN or infinite values.")
-            object.__setattr__(self, name, array)
-
-    def __repr__(self) -> str:  # the embedding is biometric: it stays out of logs and error messages
-        return f"Face({len(self.embedding)}-d, box={[round(float(value)) for value in self.box]})"
-
-    @property
-    def area(self) -> float:
-        """Of the box, in square pixels."""
-        x1, y1, x2, y2 = (float(value) for value in self.box)
-        return max(0.0, x2 - x1) * max(0.0, y2 - y1)
+    @model_validator(mode="after")
+    def _in_order(self) -> "Control":
+        if self.start >= self.end:
+            raise ValueError(f"start {self.start:g} must come before end {self.end:g}")
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} must not be above high {self.high}")
+        return self
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    def __init__(self, **values: Any):
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise InvalidRequest(_explain(type(self).__name__, error)) from None
-
-    def replace(self, **changes: Any):
-        """A copy with `changes`, validated like a new one."""
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
-
-
-class Photo(_Frozen):
-    """A photo, and which of its faces is meant.
+class Lora(Frozen):
+    """Weights laid over the base model's.
 
     Args:
-        image: a PIL image or the path of a file.
-        face: counted from 1, largest first.
+        source: a name from the model folders, a path, or a place on the hub (`owner/repo[/file][@revision]`).
     """
 
-    image: Image.Image | Path
-    face: int = Field(1, ge=1)
+    source: str = Field(min_length=1)
+    strength: float = Field(1.0, ge=-MAX_LORA, le=MAX_LORA, description="0 is off; negative: the opposite.")
 
 
-def _as_photo(value: Any) -> Any:
-    """Let callers give a bare PIL image or path where a `Photo` is meant."""
-    if isinstance(value, (str, os.PathLike)):
-        value = Path(value)
-    return Photo(image=value) if isinstance(value, (Image.Image, Path)) else value
+def _as_control(value: Any) -> Any:
+    return Control(strength=value) if isinstance(value, (int, float)) else value
 
 
-Picture = Annotated[Photo, BeforeValidator(_as_photo)]
+def _as_lora(value: Any) -> Any:
+    return Lora(source=value) if isinstance(value, str) else value
 
 
-class Person(_Frozen):
-    """Somebody to appear in the picture: photos or ready faces, averaged when there are several."""
-
-    references: tuple[Annotated[Photo | Face, BeforeValidator(_as_photo)], ...] = Field(min_length=1)
-    identity_strength: Strength | None = Field(None, description="Overrides the request's, for this person.")
-    adapter_strength: Strength | None = Field(None, description="Overrides the request's, for this person.")
-
-
-class Request(_Frozen):
-    """One run. `None` for width, height, steps, guidance_scale or scheduler means the bundle's default."""
+class Request(Frozen):
+    """One run. `None` for width, height, steps, guidance_scale or scheduler means the recipe's or the bundle's."""
 
     people: tuple[Person, ...] = Field(
-        min_length=1, max_length=1, description="Who appears. One person per picture for now."
+        min_length=1, max_length=MAX_PEOPLE, description="Who appears, from left to right."
     )
     prompt: str = Field("", description="What to show. A few words are enough: “a man, studio portrait”.")
     negative_prompt: str = Field("", description="What to keep out of the picture.")
@@ -137,7 +105,7 @@ class Request(_Frozen):
         42,
         ge=0,
         le=MAX_SEED,
-        description="The same seed and settings give the same picture. None: a random one.",
+        description="The same seed and settings give the same picture. Left empty: a random one.",
     )
     steps: int | None = Field(None, ge=1, le=150, description="More steps: slower, with finer detail.")
     guidance_scale: float | None = Field(
@@ -149,6 +117,9 @@ class Request(_Frozen):
     scheduler: SchedulerName | None = Field(
         None, description="The sampler. LCM and TCD want few-step weights."
     )
+    recipe: RecipeName | None = Field(
+        None, description="Few-step weights with the sampler, steps and guidance that suit them."
+    )
     identity_strength: Strength = Field(
         0.8, description="IdentityNet: holds likeness and the place of the face. 0 is off."
     )
@@ -158,14 +129,86 @@ class Request(_Frozen):
     face_region: bool = Field(
         True, description="The face guides only its own region, which leaves more freedom to the rest."
     )
+    free_pose: bool = Field(
+        False,
+        description="The prompt alone decides where the face goes and how it turns: IdentityNet is off, the image "
+        "adapter acts everywhere.",
+    )
     pose_image: Picture | None = Field(
         None, description="The new face takes its place, size and angle from the face in this photo."
     )
-    controls: dict[ControlName, Strength] = Field(
+    controls: dict[ControlName, Annotated[Control, BeforeValidator(_as_control)]] = Field(
         default_factory=dict, description="Extra ControlNets and their strengths, read off the pose photo."
     )
     style_image: Picture | None = Field(None, description="A picture whose style to follow.")
     style_strength: Strength = Field(1.0, description="How strongly the style picture is followed. 0 is off.")
+    style_mode: StyleMode = Field(
+        "style", description="What is taken from the style picture. “Style” leaks least of its content."
+    )
+    layout_image: Picture | None = Field(
+        None, description="A second picture, whose layout to follow; the style picture then gives style only."
+    )
+    style_content: str = Field(
+        "", description="What the style picture shows and the new one should not: “a cat”, “a red car”."
+    )
+    style_content_strength: Fraction = Field(
+        0.5, description="How much of that is taken out of the style picture's features."
+    )
+    start_image: Picture | None = Field(
+        None, description="Start from this picture instead of from noise; it also sets the new one's shape."
+    )
+    start_strength: Fraction = Field(
+        0.6, description="How much of it is painted anew. Low keeps it, 1 keeps only its shape."
+    )
+    repaint: Literal["everything", "face", "mask"] = Field(
+        "everything",
+        description="Which part of it: all of it, the face (a face swap), or what the mask marks.",
+    )
+    repaint_mask: Picture | None = Field(
+        None, description="White is painted anew, black stays as it is to the pixel."
+    )
+    upscale: float = Field(
+        1.0, ge=1, le=2, description="Paint the finished picture again, this many times as large. 1 is off."
+    )
+    upscale_strength: Fraction = Field(
+        0.35, description="How much of it is painted anew when it is made larger."
+    )
+    upscale_by: Literal["pixels", "latents"] = Field(
+        "pixels",
+        description="Pixels keep the picture; latents need a strength above 0.5, with more new detail.",
+    )
+    face_detail: bool = Field(
+        False, description="Paint each face a second time at full resolution: for small faces."
+    )
+    face_detail_strength: Fraction = Field(0.4, description="How much of the face is painted anew then.")
+    loras: tuple[Annotated[Lora, BeforeValidator(_as_lora)], ...] = Field(
+        (), max_length=8, description="LoRAs, with their strengths."
+    )
+    textual_inversions: tuple[str, ...] = Field(
+        (), max_length=16, description="Embeddings; each is used by writing its name in a prompt."
+    )
+    base: str | None = Field(
+        None, description="An SDXL checkpoint in the bundle's base model's place: a name, a file or a folder."
+    )
+    vae: str | None = Field(None, description="A VAE in its place: a name, a file or a folder.")
+    cfg_rescale: Fraction = Field(
+        0.0,
+        description="Against burnt colours at a high guidance scale: brings contrast back to what the prompt alone "
+        "gives. 0.7 is usual.",
+    )
+    negative_noise: Fraction = Field(
+        0.0,
+        description="Against a burnt look at high strengths: noise as the face to stay away from. 0.35 is usual.",
+    )
+    perturbed_negative: Fraction = Field(
+        0.0,
+        description="Against flat or overdone pictures: noise in what the negative prompt says. 0.1 to 0.3.",
+    )
+    off_size: bool = Field(
+        False,
+        description="Against watermarks out of the training data: a size a little off 1024 × 1024, such as "
+        "1016 × 1016.",
+    )
     width: int | None = Field(None, ge=64, le=4096, multiple_of=8, description="Pixels, a multiple of 8.")
     height: int | None = Field(None, ge=64, le=4096, multiple_of=8, description="Pixels, a multiple of 8.")
     images: int = Field(1, ge=1, le=16, description="Pictures per run; each takes the next seed.")
@@ -174,6 +217,19 @@ class Request(_Frozen):
     def _last_seed_can_be_asked_for(self) -> "Request":
         if self.seed is not None and self.seed + self.images - 1 > MAX_SEED:
             raise ValueError(f"seed {self.seed} leaves no room for {self.images} images under {MAX_SEED}")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_belong_together(self) -> "Request":
+        if self.free_pose and len(self.people) > 1:
+            raise ValueError("free_pose works for one person: several need their places")
+        if self.repaint != "everything" and self.start_image is None:
+            raise ValueError(f"repaint “{self.repaint}” needs a start_image to repaint")
+        if (self.repaint == "mask") != (self.repaint_mask is not None):
+            raise ValueError("repaint “mask” and repaint_mask go together: give both or neither")
+        if self.layout_image is not None and self.style_image is None:
+            raise ValueError("layout_image goes with a style_image; for layout alone use style_mode “layout”")
+        return self
         return self
 
 
@@ -203,8 +259,9 @@ class Result:
         request: the request with every `None` filled in (size, steps, seed…): running it again repeats the run.
         timings: seconds per stage, and "total".
         control_maps: what the networks saw, by name: "keypoints", "pose", "canny", "depth".
-        likeness: per image, the cosine of its face to the reference, or None where no face was found;
-            None altogether where the bundle has no face model.
+        likeness: per image, the cosine of its face to the reference, or None where no face was found; of several
+            people the least alike counts. None altogether where the bundle has no face model.
+        notes: what did not go as one might expect, in sentences; mostly none.
         bundle: its name, whether it is untrained, device and precision.
     """
 
@@ -214,6 +271,7 @@ class Result:
     timings: dict[str, float]
     control_maps: dict[str, Image.Image] = field(default_factory=dict)
     likeness: list[float | None] | None = None
+    notes: list[str] = field(default_factory=list)
     bundle: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -222,21 +280,8 @@ class Result:
         return [self.seed + i for i in range(len(self.images))]
 
 
-def limits(name: str) -> tuple[float, float]:
-    """The smallest and largest value of a number field of `Request`, for sliders and help texts."""
-    annotation = Request.model_fields[name]
-    bounds = {type(rule).__name__: rule for rule in annotation.metadata}
-    if "Ge" not in bounds:
-        return 0.0, MAX_STRENGTH
-    return bounds["Ge"].ge, bounds["Le"].le
-
-
-def _explain(model: str, error: ValidationError) -> str:
-    """One sentence per problem: the field, what was wrong, what was given."""
-    lines = []
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"]) or model
-        given = problem["input"]
-        shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, type(None))) else ""
-        lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}")
-    return f"This {model.lower()} cannot be used. " + "; ".join(lines) + "."
+def limits(name: str, model: type[Frozen] = Request) -> tuple[float, float]:
+    """The smallest and largest value of a number field, for sliders and help texts."""
+    rules = model.model_fields[name].metadata
+    low = next((rule.ge for rule in rules if isinstance(rule, Ge)), 0.0)
+    return low, next((rule.le for rule in rules if isinstance(rule, Le)), MAX_STRENGTH)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffusers import (
+    DDIMScheduler,
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
@@ -34,6 +35,7 @@ SCHEDULERS: dict[SchedulerName, tuple[type[SchedulerMixin], dict[str, Any]]] = {
     "DPM++ 2M SDE": (DPMSolverMultistepScheduler, _SDE),
     "DPM++ 2M SDE Karras": (DPMSolverMultistepScheduler, _SDE | {"use_karras_sigmas": True}),
     "UniPC": (UniPCMultistepScheduler, {}),
+    "DDIM": (DDIMScheduler, {}),
     "LCM": (LCMScheduler, {}),
     "TCD": (TCDScheduler, {}),
 }

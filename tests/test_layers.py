@@ -14,7 +14,8 @@ PACKAGE = ROOT / "instantid"
 # From the bottom up. A room imports from layers below its own, never from its own: siblings do not know each other.
 LAYERS = [
     "errors",
-    "request image_files",
+    "people image_files",
+    "request",
     "images styles bundles face_drawing",
     "metadata provenance adapter_file",
     "faces controls identity style_reference body prompts schedulers preview progress acceleration mini",
