@@ -296,9 +296,9 @@ def test_a_fetch_shows_one_bar_for_each_part(hub_bundle, monkeypatch):
     folder, _ = hub_bundle
     shown = []
     monkeypatch.setattr(
-        cli.Progress, "add_task", lambda self, name, total: shown.append(name) or len(shown) - 1
+        cli.fetch.Progress, "add_task", lambda self, name, total: shown.append(name) or len(shown) - 1
     )
-    monkeypatch.setattr(cli.Progress, "update", lambda self, task, completed, total: None)
+    monkeypatch.setattr(cli.fetch.Progress, "update", lambda self, task, completed, total: None)
 
     def fetch(bundle, parts, on_progress):
         for done in range(5):

@@ -1,0 +1,68 @@
+"""What all commands share: the terminal, how problems are told, the options that several have."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ..errors import InstantIDError
+
+# Unwrapped: paths and the commands that repair things are there to be copied.
+console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+BUNDLES = "mini, sdxl, sdxl:<base>, or a folder with bundle.json."
+BundleOption = Annotated[str, typer.Option(help=BUNDLES)]
+DeviceOption = Annotated[str | None, typer.Option(help="cuda, mps or cpu. Default: the fastest there is.")]
+PlacementOption = Annotated[
+    str | None, typer.Option(help="resident, “model offload” or “group offload”. Default: by free memory.")
+]
+
+
+def told(command: Callable[..., None]) -> Callable[..., None]:
+    """Say what a user can mend in one line, and end with 1. Anything else is a bug and shows its trace."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except InstantIDError as error:
+            console.print(f"[red]Error:[/red] {escape(str(error))}")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            console.print("Stopped.")
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def note(sentence: str) -> None:
+    """Tell something that is no error."""
+    console.print(f"[yellow]Note:[/yellow] {escape(sentence)}")
+
+
+def quieten() -> None:
+    """Keep the libraries' chatter off the terminal: it reads like errors to who does not know them.
+
+    Takes effect on libraries that are not imported yet; what the user has set stays.
+    """
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+
+
+def load_engine(
+    bundle: str, device: str | None, placement: str | None, styles: Mapping[str, Any] | None = None
+) -> Any:
+    """Load a bundle, with a sign of life meanwhile."""
+    from .. import hosting
+
+    with console.status(f"Loading {escape(bundle)} …"):
+        opened = hosting.open_bundle(bundle)
+        return hosting.load_engine(opened, device=device, placement=placement, styles=styles)
