@@ -28,6 +28,10 @@ class NoFaceFound(InstantIDError):
         return type(self), (str(self), self.tried)
 
 
+class InvalidPerson(InstantIDError):
+    """A saved person is unknown, damaged, of other face models, or the name is taken or cannot be used."""
+
+
 class InvalidStyle(InstantIDError):
     """A style preset is unknown, or its file is malformed (the message names the file)."""
 

@@ -16,10 +16,10 @@ LAYERS = [
     "errors",
     "people image_files",
     "request",
-    "images styles bundles face_drawing",
-    "metadata provenance adapter_file",
+    "images styles bundles face_drawing views",
+    "metadata provenance adapter_file saved_people",
     "faces controls identity style_reference body prompts schedulers preview progress acceleration mini",
-    "scene loading",
+    "scene loading advice",
     "engine",
     "ui hosting doctor trial serving compare evaluation training",
     "__init__",  # the public face of the package
