@@ -26,7 +26,7 @@ def connect_api(studio: Studio, inputs: Inputs) -> None:
     offered = inputs.fields | inputs.own
     faces = offered.pop("faces")
     hidden = {}
-    if not studio.has_style_reference:
+    if not studio.style_reference:
         hidden = {name: offered.pop(name).value for name in ("style_image", "style_strength")}
     # Plain files: a gallery's value would make callers wrap each photo in a dict.
     offered["people"] = gr.File(file_count="multiple", label=LABELS["people"], visible=False)

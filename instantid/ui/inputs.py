@@ -42,7 +42,7 @@ def build_inputs(studio: Studio) -> Inputs:
     )
     with gr.Column(elem_classes="tight"):
         fields["style"], suggested = build_style_picker(studio)
-    with gr.Column(visible=studio.has_style_reference):
+    with gr.Column(visible=studio.style_reference):
         fields["style_image"] = photo_box("style_image", STYLE_HINT, several=False)
         fields["style_strength"] = slider("style_strength", step=0.05)
     with gr.Row():

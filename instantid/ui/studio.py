@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -22,7 +22,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Studio:
-    """Everything that the page can do and needs to say.
+    """Everything that the page can do and needs to say. What is left out is not offered.
 
     Args:
         generate: yields `Step`s, at last one `Result`; raises InstantIDError. Closing it cancels the run:
@@ -33,9 +33,21 @@ class Studio:
         save: writes the result's pictures, with their metadata, as PNG into a folder; returns one path each.
         styles: by name. "(No style)" may be among them: the page offers it in any case.
         defaults: width, height, steps and guidance_scale of the bundle.
-        schedulers, controls: what the bundle can do, in the order shown.
+        schedulers: what the bundle can do, in the order shown.
+        controls: extra ControlNets that can run here, in the order shown.
+        readable_controls: those of them whose maps can be read off a photo here; the others want a ready map.
+            None: all of them.
         banner: yields one line naming bundle and device, and again when that changes.
         untrained: the weights are seeded noise; page and captions say so.
+        style_reference: a style picture can be followed.
+        recipes: few-step recipes whose weights are here, by name: steps, guidance_scale, scheduler, and
+            "when", a sentence on when to use it.
+        weights: names of the weights that can be chosen, by kind: "checkpoints", "loras", "vaes", "embeddings".
+            Asked whenever the page is opened. None: the bundle's own only.
+        open_weights: any path and any place on the hub may be typed: for the owner of the machine. Else
+            only what `weights` names and uploaded .safetensors files.
+        advise: one friendly line per thing that could be better about a face photo; [] where all is well.
+        saved_people: the store of people kept by name on this machine's disk; None where the owner allows none.
         examples: rows shown under the form.
     """
 
@@ -48,8 +60,18 @@ class Studio:
     controls: tuple[str, ...]
     defaults: Mapping[str, float]
     banner: Callable[[], Iterator[str]]
+    readable_controls: tuple[str, ...] | None = None
     untrained: bool = False
-    has_style_reference: bool = False
+    style_reference: bool = False
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    weights: Callable[[], Mapping[str, list[str]]] | None = None
+    open_weights: bool = False
+    advise: Callable[[Path], list[str]] | None = None
+    saved_people: Any = None
     default_negative: str = ""
     examples: list[Example] = field(default_factory=list)
     title: str = "InstantID Studio"
+
+    def reads(self, control: str) -> bool:
+        """Whether this control's map can be read off a photo."""
+        return self.readable_controls is None or control in self.readable_controls
