@@ -32,8 +32,8 @@ TURNS: dict[View, tuple[float, float]] = {  # degrees: to the picture's right, a
     "up": (0, 30),
     "down": (0, -30),
 }
-WIDEST = 0.9  # box width in box heights, over all views
-COLUMN_FILLED = 0.8  # by a face, where several share the width
+WIDEST = 1.0  # the largest box width in box heights, over all views: heads tipped back look short
+COLUMN_FILLED = 0.85  # by a face, where several share the width
 
 
 def view_keypoints(view: View) -> tuple[np.ndarray, np.ndarray]:
