@@ -19,7 +19,7 @@ FILE_TYPES = ["image", ".heic", ".heif", ".avif"]
 BROWSERS_SHOW = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp"}
 
 
-def photo_box(field: str, hint: str, *, several: bool) -> gr.Gallery:
+def photo_box(field: str, hint: str, *, several: bool, label: str | None = None) -> gr.Gallery:
     """A box to drop, paste or take photos in.
 
     A gallery also where one photo is meant: `gr.Image` opens the upload itself, so that a HEIC photo or a
@@ -27,7 +27,7 @@ def photo_box(field: str, hint: str, *, several: bool) -> gr.Gallery:
     """
     with gr.Column(min_width=240, elem_classes="tight"):
         box = gr.Gallery(
-            label=LABELS[field],
+            label=label or LABELS[field],
             file_types=FILE_TYPES,
             sources=["upload", "clipboard"],  # "webcam" shows as a bare “common.webcam” (Gradio 6.31)
             interactive=True,
