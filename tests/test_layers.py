@@ -17,9 +17,10 @@ LAYERS = [
     "people image_files",
     "request",
     "images styles bundles face_drawing views",
-    "metadata provenance adapter_file saved_people",
-    "faces controls identity style_reference body prompts schedulers preview progress acceleration mini",
+    "metadata provenance adapter_file mini_tokenizer saved_people",
+    "faces controls identity nets style_reference body prompts schedulers preview progress acceleration mini",
     "scene loading advice",
+    "guides",
     "engine",
     "ui hosting doctor trial serving compare evaluation training",
     "__init__",  # the public face of the package
