@@ -68,7 +68,7 @@ class Fit:
     Args:
         photo: (width, height) of the photo.
         canvas: (width, height) of the canvas.
-        offset: (left, top) of the photo on the canvas.
+        offset: (left, top) of the photo on the canvas; negative where it is cut off.
         placed: (width, height) of the photo on the canvas.
     """
 
@@ -102,8 +102,9 @@ class Fit:
         return canvas
 
 
-def fit(photo_size: tuple[int, int], canvas_size: tuple[int, int]) -> Fit:
-    """Lay a photo on a canvas, whole and centred; both sizes are (width, height).
+def fit(photo_size: tuple[int, int], canvas_size: tuple[int, int], *, cover: bool = False) -> Fit:
+    """Lay a photo on a canvas, centred; both sizes are (width, height). Whole, with margins where their shapes
+    differ; or, to `cover` the canvas, cut off there.
 
     Where moving one side of the canvas by less than 8 pixels would give it the photo's shape, as after
     rounding to multiples of 8, the photo is stretched onto it instead: no thin margins.
@@ -115,7 +116,7 @@ def fit(photo_size: tuple[int, int], canvas_size: tuple[int, int]) -> Fit:
     )
     if min(missing) < GRID:
         return Fit(photo_size, canvas_size, (0, 0), canvas_size)
-    scale = min(width / photo_width, height / photo_height)
+    scale = (max if cover else min)(width / photo_width, height / photo_height)
     placed = max(1, round(photo_width * scale)), max(1, round(photo_height * scale))
     offset = (width - placed[0]) // 2, (height - placed[1]) // 2
     return Fit(photo_size, canvas_size, offset, placed)
