@@ -1,9 +1,10 @@
-"""InstantID's `ip-adapter.bin`: read safely, and compared with a base model before anything is loaded.
+"""Adapter files, InstantID's and IP-Adapter's: read safely, and compared with a base model before anything is loaded.
 
 diffusers checks little: weights that a file lacks stay without values, and fail or paint noise much later.
 """
 
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +17,26 @@ from .errors import BundleError
 StateDict = dict[str, dict[str, torch.Tensor]]
 Shapes = dict[str, tuple[int, ...]]
 RESAMPLER_DEPTH = 4  # InstantID's; diffusers builds every Resampler with this many layers
+STYLE_TOKENS = 4  # the published adapters'; diffusers takes it for granted in a file with this projector
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What messages call a file: its part in the bundle, the file that is published, and its family."""
+
+    part: str
+    published: str
+    family: str
+
+
+_IDENTITY = _Kind("identity adapter", "ip-adapter.bin", "InstantID ip-adapter")
+_STYLE = _Kind("style adapter", "ip-adapter_sdxl.safetensors", "IP-Adapter")
+_OTHER_PROJECTORS = {  # the key by which each is known, and what such a file is
+    "latents": "an InstantID adapter or an IP-Adapter Plus",
+    "perceiver_resampler.proj_in.weight": "an IP-Adapter FaceID Plus",
+    "proj.3.weight": "an IP-Adapter for full faces",
+    "proj.0.weight": "an IP-Adapter FaceID",
+}
 
 
 def read_adapter(path: Path) -> StateDict:
@@ -26,33 +47,46 @@ def read_adapter(path: Path) -> StateDict:
     Raises:
         BundleError: the file is missing, damaged, unsafe or something else.
     """
+    return _read(path, _IDENTITY)
+
+
+def read_style_adapter(path: Path) -> StateDict:
+    """Read `ip-adapter_sdxl.safetensors` or its `.bin` form, like `read_adapter` and as safely.
+
+    Raises:
+        BundleError: the file is missing, damaged, unsafe or something else.
+    """
+    return _read(path, _STYLE)
+
+
+def _read(path: Path, kind: _Kind) -> StateDict:
     try:
         if path.suffix == ".safetensors":
             flat = load_file(path)
         else:
             flat = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise BundleError(f"The identity adapter {path} is missing. Fetch the bundle again.") from error
+        raise BundleError(f"The {kind.part} {path} is missing. Fetch the bundle again.") from error
     except pickle.UnpicklingError as error:
         raise BundleError(
             f"{path} was refused: it is damaged, or it holds more than tensors and loading it could run code. "
-            "Use the published ip-adapter.bin or a safetensors copy."
+            f"Use the published {kind.published} or a safetensors copy."
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise BundleError(
             f"{path} cannot be read; it looks damaged or incomplete. Fetch it again."
         ) from error
-    return {part: _part(flat, part, path) for part in ("image_proj", "ip_adapter")}
+    return {part: _part(flat, part, path, kind) for part in ("image_proj", "ip_adapter")}
 
 
-def _part(flat: object, part: str, path: Path) -> dict[str, torch.Tensor]:
+def _part(flat: object, part: str, path: Path, kind: _Kind) -> dict[str, torch.Tensor]:
     """One half of the file, which lies nested in a pickle and behind a prefix in safetensors."""
     tensors = flat.get(part) if isinstance(flat, dict) else None
     if isinstance(flat, dict) and not isinstance(tensors, dict):
         prefix = part + "."
         tensors = {str(k).removeprefix(prefix): v for k, v in flat.items() if str(k).startswith(prefix)}
     if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
-        raise BundleError(f"{path} has no {part!r} weights: it is not an InstantID ip-adapter file.")
+        raise BundleError(f"{path} has no {part!r} weights: it is no {kind.family} file.")
     return tensors
 
 
@@ -75,6 +109,36 @@ def check_fit(weights: StateDict, unet: UNet2DConditionModel, path: Path) -> Non
             "the adapter was made for another kind of base (InstantID's is for SDXL)."
         )
     _compare(f"{path} is not a whole InstantID adapter", "projector", resampler, _resampler_shapes(resampler))
+    _compare(f"{path} does not fit this base model", "attention", weights["ip_adapter"], _key_shapes(unet))
+
+
+def check_style_fit(weights: StateDict, unet: UNet2DConditionModel, path: Path) -> None:
+    """Compare every shape in the file with what IP-Adapter's plain projector and this UNet want.
+
+    The projector maps one embedding of a whole picture to `STYLE_TOKENS` tokens. Adapters that read patches or
+    faces have other ones. The UNet may carry adapters already.
+
+    Raises:
+        BundleError: anything is missing, too much, or of another shape.
+    """
+    projector, width = weights["image_proj"], unet.config.cross_attention_dim
+    take = f"A style picture takes a plain IP-Adapter for SDXL, such as the published {_STYLE.published}."
+    if other := next((what for key, what in _OTHER_PROJECTORS.items() if key in projector), None):
+        raise BundleError(f"{path} is {other}. {take}")
+    if missing := [key for key in ("proj.weight", "norm.weight") if key not in projector]:
+        raise BundleError(f"{path} is no plain IP-Adapter: its projector lacks {', '.join(missing)}. {take}")
+    if projector["norm.weight"].shape != (width,):
+        raise BundleError(
+            f"{path} makes tokens of width {projector['norm.weight'].numel()}, this base model wants {width}: the "
+            f"adapter was made for another kind of base. {take}"
+        )
+    wanted: Shapes = {
+        "proj.weight": (STYLE_TOKENS * width, *projector["proj.weight"].shape[-1:]),
+        "proj.bias": (STYLE_TOKENS * width,),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+    }
+    _compare(f"{path} is no whole IP-Adapter of {STYLE_TOKENS} tokens", "projector", projector, wanted)
     _compare(f"{path} does not fit this base model", "attention", weights["ip_adapter"], _key_shapes(unet))
 
 

@@ -13,12 +13,21 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, EulerDiscreteScheduler, UNet2DConditionModel
 from diffusers import StableDiffusionXLPipeline as SDXL
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from safetensors.torch import save_file
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
-from .adapter_file import RESAMPLER_DEPTH
+from .adapter_file import RESAMPLER_DEPTH, STYLE_TOKENS
+from .mini_tokenizer import build_tokenizer
 
 HEAD_WIDTH = 64  # of the Resampler's attention; diffusers derives the number of heads from it
+ENCODER_SIDE, ENCODER_PATCH = 64, 8  # of the pictures that the image encoder sees, in pixels
+Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +44,7 @@ class Sizes:
     embedding: int
     face_tokens: int
     steps: int
+    controlnets: tuple[str, ...] = ("canny",)
 
     @property
     def cross_attention(self) -> int:
@@ -65,6 +75,7 @@ TINY = Sizes(
     embedding=512,
     face_tokens=16,
     steps=3,
+    controlnets=("canny", "pose", "depth"),
 )
 
 
@@ -92,8 +103,17 @@ def _write(folder: Path, sizes: Sizes, faces: dict | None, seed: int) -> None:
         unet = _unet(sizes)
         _base(sizes, unet).save_pretrained(folder / "base")
         _controlnet(unet).save_pretrained(folder / "ControlNetModel")
-        _controlnet(unet).save_pretrained(folder / "controlnets" / "canny")
-        torch.save(_adapter(sizes, unet), folder / "ip-adapter.bin")
+        _controlnet(unet).save_pretrained(folder / "controlnets" / sizes.controlnets[0])
+        torch.save(
+            {"image_proj": _resampler(sizes), "ip_adapter": _image_attention(sizes, unet)},
+            folder / "ip-adapter.bin",
+        )
+        # What came later is drawn later: earlier parts keep their weights.
+        style = _joined(image_proj=_projector(sizes), ip_adapter=_image_attention(sizes, unet))
+        save_file(style, folder / "ip-adapter-style.safetensors")
+        _image_encoder(sizes).save_pretrained(folder / "image_encoder")
+        for name in sizes.controlnets[1:]:
+            _controlnet(unet).save_pretrained(folder / "controlnets" / name)
     description = {
         "name": sizes.name,
         "untrained": True,
@@ -101,7 +121,9 @@ def _write(folder: Path, sizes: Sizes, faces: dict | None, seed: int) -> None:
         "identitynet": "ControlNetModel",
         "identity_adapter": "ip-adapter.bin",
         "faces": faces,
-        "controlnets": {"canny": "controlnets/canny"},
+        "controlnets": {name: f"controlnets/{name}" for name in sizes.controlnets},
+        "style_adapter": "ip-adapter-style.safetensors",
+        "image_encoder": "image_encoder",
         "defaults": {
             "width": sizes.side,
             "height": sizes.side,
@@ -114,7 +136,7 @@ def _write(folder: Path, sizes: Sizes, faces: dict | None, seed: int) -> None:
 
 
 def _base(sizes: Sizes, unet: UNet2DConditionModel) -> SDXL:
-    tokenizer, tokenizer_2 = _tokenizer(pad="<|endoftext|>"), _tokenizer(pad="!")
+    tokenizer, tokenizer_2 = build_tokenizer(pad="<|endoftext|>"), build_tokenizer(pad="!")
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=sizes.text_width,
@@ -186,83 +208,72 @@ def _controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     return net
 
 
-def _adapter(sizes: Sizes, unet: UNet2DConditionModel) -> dict[str, dict[str, torch.Tensor]]:
-    """An `ip-adapter.bin` in InstantID's layout: `image_proj` is the Resampler, `ip_adapter` keys and values."""
+def _resampler(sizes: Sizes) -> Weights:
+    """InstantID's projector: a face embedding to face tokens."""
     width = 2 * HEAD_WIDTH
-
-    def linear(out: int, into: int) -> torch.Tensor:
-        return torch.randn(out, into) * into**-0.5
-
-    def norm(name: str, size: int) -> dict[str, torch.Tensor]:
-        return {f"{name}.weight": 1 + 0.1 * torch.randn(size), f"{name}.bias": 0.1 * torch.randn(size)}
-
     resampler = {
         "latents": torch.randn(1, sizes.face_tokens, width) * width**-0.5,
-        "proj_in.weight": linear(width, sizes.embedding),
+        "proj_in.weight": _linear(width, sizes.embedding),
         "proj_in.bias": 0.5 * torch.randn(width),
-        "proj_out.weight": linear(sizes.cross_attention, width),
+        "proj_out.weight": _linear(sizes.cross_attention, width),
         "proj_out.bias": 0.1 * torch.randn(sizes.cross_attention),
-        **norm("norm_out", sizes.cross_attention),
+        **_norm("norm_out", sizes.cross_attention),
     }
     for i in range(RESAMPLER_DEPTH):
-        resampler |= norm(f"layers.{i}.0.norm1", width) | norm(f"layers.{i}.0.norm2", width)
-        resampler[f"layers.{i}.0.to_q.weight"] = linear(width, width)
-        resampler[f"layers.{i}.0.to_kv.weight"] = linear(2 * width, width)
-        resampler[f"layers.{i}.0.to_out.weight"] = linear(width, width)
-        resampler |= norm(f"layers.{i}.1.0", width)
-        resampler[f"layers.{i}.1.1.weight"] = linear(4 * width, width)
-        resampler[f"layers.{i}.1.3.weight"] = linear(width, 4 * width)
+        resampler |= _norm(f"layers.{i}.0.norm1", width) | _norm(f"layers.{i}.0.norm2", width)
+        resampler[f"layers.{i}.0.to_q.weight"] = _linear(width, width)
+        resampler[f"layers.{i}.0.to_kv.weight"] = _linear(2 * width, width)
+        resampler[f"layers.{i}.0.to_out.weight"] = _linear(width, width)
+        resampler |= _norm(f"layers.{i}.1.0", width)
+        resampler[f"layers.{i}.1.1.weight"] = _linear(4 * width, width)
+        resampler[f"layers.{i}.1.3.weight"] = _linear(width, 4 * width)
+    return resampler
 
-    image_attention = {}
+
+def _projector(sizes: Sizes) -> Weights:
+    """IP-Adapter's projector: a picture's embedding to style tokens."""
+    out = STYLE_TOKENS * sizes.cross_attention
+    return {
+        "proj.weight": _linear(out, sizes.text_width),
+        "proj.bias": 0.1 * torch.randn(out),
+        **_norm("norm", sizes.cross_attention),
+    }
+
+
+def _image_attention(sizes: Sizes, unet: UNet2DConditionModel) -> Weights:
+    """Keys and values for an adapter's tokens, numbered as in published files."""
+    weights = {}
     for number, name in enumerate(unet.attn_processors):
         if name.endswith("attn2.processor"):
             text_keys = unet.get_submodule(name.removesuffix(".processor")).to_k
             for key in ("to_k_ip", "to_v_ip"):
-                image_attention[f"{number}.{key}.weight"] = linear(
-                    text_keys.out_features, sizes.cross_attention
-                )
-    return {"image_proj": resampler, "ip_adapter": image_attention}
+                weights[f"{number}.{key}.weight"] = _linear(text_keys.out_features, sizes.cross_attention)
+    return weights
 
 
-def _tokenizer(pad: str) -> CLIPTokenizer:
-    """A byte-pair tokenizer like CLIP's, its merges learned from a few sentences about pictures of people."""
-    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    bpe.normalizer = normalizers.Lowercase()
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+def _image_encoder(sizes: Sizes) -> CLIPVisionModelWithProjection:
+    """Into the space of the second text encoder, as SDXL's style adapter wants it."""
+    config = CLIPVisionConfig(
+        hidden_size=sizes.text_width,
+        intermediate_size=4 * sizes.text_width,
+        projection_dim=sizes.text_width,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=ENCODER_SIDE,
+        patch_size=ENCODER_PATCH,
     )
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=2048,
-        min_frequency=1,
-        initial_alphabet=alphabet,
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    bpe.train_from_iterator([CORPUS], trainer)
-    learned = json.loads(bpe.to_str())["model"]
-    # Every byte must also exist as the end of a word, or unseen text would have no tokens.
-    words = alphabet + [byte + "</w>" for byte in alphabet]
-    words += sorted(set(learned["vocab"]) - set(words), key=learned["vocab"].get)
-    words += ["<|startoftext|>", "<|endoftext|>"]  # the end has the highest id: CLIP pools at the largest
-    vocabulary = {word: number for number, word in enumerate(words)}
-    return CLIPTokenizer(
-        vocab=vocabulary,
-        merges=[tuple(merge) for merge in learned["merges"]],
-        bos_token="<|startoftext|>",
-        eos_token="<|endoftext|>",
-        unk_token="<|endoftext|>",
-        pad_token=pad,
-        model_max_length=77,
-    )
+    config.initializer_factor = 3.0  # as for the text encoders: pictures are to tell
+    return CLIPVisionModelWithProjection(config)
 
 
-CORPUS = """a photo portrait of a man a woman a person a child an old man a young woman smiling face looking at the
-camera studio light soft light sunset city street forest jungle snow mountain beach desert mars space astronaut
-watercolor painting oil painting pencil drawing line art ink illustration anime comic poster film noir black and
-white neon cyberpunk cinematic vibrant color colorful highly detailed sharp focus masterpiece best quality low
-quality worst quality blurry deformed ugly text watermark frame cropped out of focus disfigured monochrome shirt
-dress suit hat glasses beard hair long short curly blond brown black red green blue yellow white background bokeh
-35mm 50mm 85mm lens depth of field golden hour dramatic lighting rim light high contrast fashion editorial
-renaissance baroque impressionist art deco art nouveau ukiyo-e pop art surreal fantasy knight wizard elf king queen
-in the style of with and the on at by from for close-up wide shot full body upper body head and shoulders"""
+def _joined(**parts: Weights) -> Weights:
+    """As safetensors has it: flat, the part in front of the name."""
+    return {f"{part}.{name}": tensor for part, weights in parts.items() for name, tensor in weights.items()}
+
+
+def _linear(out: int, into: int) -> torch.Tensor:
+    return torch.randn(out, into) * into**-0.5
+
+
+def _norm(name: str, size: int) -> Weights:
+    return {f"{name}.weight": 1 + 0.1 * torch.randn(size), f"{name}.bias": 0.1 * torch.randn(size)}

@@ -2,11 +2,15 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from diffusers import ControlNetModel
-from transformers import CLIPTokenizer
+from photos import ASTRONAUT, NO_PEOPLE
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import CLIPImageProcessor, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from instantid import bundles, loading, mini
 
@@ -22,7 +26,20 @@ def test_it_is_laid_out_as_the_published_bundle_is(tiny):
     weights = torch.load(tiny / "ip-adapter.bin", weights_only=True)
     assert list(weights) == ["image_proj", "ip_adapter"]
     assert weights["image_proj"]["latents"].shape == (1, 16, 128)
-    assert bundles.open_bundle(tiny).untrained
+    style = load_file(tiny / "ip-adapter-style.safetensors")
+    assert {key: tuple(tensor.shape) for key, tensor in style.items() if "proj" in key} == {
+        "image_proj.proj.weight": (4 * 64, 32),
+        "image_proj.proj.bias": (4 * 64,),
+        "image_proj.norm.weight": (64,),
+        "image_proj.norm.bias": (64,),
+    }
+    assert {key.removeprefix("ip_adapter.") for key in style if key.startswith("ip_adapter.")} == set(
+        weights["ip_adapter"]
+    )
+    bundle = bundles.open_bundle(tiny)
+    assert bundle.untrained
+    assert set(bundle.controlnets) == {"canny", "pose", "depth"}
+    assert all(bundle.require(part).exists() for part in bundle.sources)
 
 
 def test_what_the_description_says_is_what_was_asked_for(tmp_path):
@@ -31,6 +48,17 @@ def test_what_the_description_says_is_what_was_asked_for(tmp_path):
     bundle = bundles.open_bundle(mini.build(tmp_path / "small", sizes, faces=faces))
     assert (bundle.name, bundle.faces.kind) == ("small", "opencv")
     assert (bundle.defaults.width, bundle.defaults.height, bundle.defaults.steps) == (72, 72, 9)
+
+
+def test_the_same_seed_writes_the_same_files_and_another_one_other_weights(tmp_path):
+    folders = [mini.build(tmp_path / f"{seed}-{i}", mini.TINY, seed=seed) for i, seed in enumerate((3, 3, 4))]
+    first, again, other = (
+        {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        for folder in folders
+    )
+    assert first == again
+    weights = [file for file in first if file.suffix in {".safetensors", ".bin"}]
+    assert weights and not [file for file in weights if first[file] == other[file]]
 
 
 def test_building_again_replaces_all_of_the_old_one(tmp_path):
@@ -78,3 +106,20 @@ def test_words_tell(pipeline):
 
     cat, dog = pooled("an old man in the snow"), pooled("a neon city")
     assert torch.cosine_similarity(cat, dog).item() < 0.9
+
+
+def test_pictures_tell_in_the_space_of_words(tiny):
+    encoder = CLIPVisionModelWithProjection.from_pretrained(tiny / "image_encoder")
+    text = json.loads((tiny / "base" / "text_encoder_2" / "config.json").read_text())
+    assert encoder.config.projection_dim == text["projection_dim"]
+    side = encoder.config.image_size
+    processor = CLIPImageProcessor(size=side, crop_size=side)
+
+    def embed(path: Path) -> torch.Tensor:
+        with torch.inference_mode():
+            return encoder(
+                processor(Image.open(path).convert("RGB"), return_tensors="pt").pixel_values
+            ).image_embeds
+
+    woman, rocket = embed(ASTRONAUT), embed(NO_PEOPLE[0])
+    assert torch.cosine_similarity(woman, rocket).item() < 0.9
