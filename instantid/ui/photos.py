@@ -10,13 +10,17 @@ from PIL import Image
 from ..errors import InstantIDError
 from ..images import open_image
 from ..request import Face
-from .form import paths_of
 from .problems import shown_on_page
 from .studio import Studio
 from .words import LABELS
 
 FILE_TYPES = ["image", ".heic", ".heif", ".avif"]
 BROWSERS_SHOW = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp"}
+
+
+def paths_of(gallery: list[tuple[str, str | None]] | None) -> list[Path]:
+    """The files of a `gr.Gallery` of type "filepath"."""
+    return [Path(path) for path, _ in gallery or []]
 
 
 def photo_box(field: str, hint: str, *, several: bool, label: str | None = None) -> gr.Gallery:
