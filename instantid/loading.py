@@ -8,12 +8,14 @@ import torch
 from diffusers import (
     AutoencoderKL,
     ControlNetModel,
+    ControlNetUnionModel,
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
+from transformers import CLIPVisionModelWithProjection
 from transformers.utils import logging as transformers_logging
 
 from . import bundles, mini
@@ -21,6 +23,8 @@ from .bundles import Bundle
 from .errors import BundleError
 from .identity import IdentityNet
 
+ControlNet = ControlNetModel | ControlNetUnionModel
+UNION_MARK = "task_embedding"  # a weight that every Union model has and no other ControlNet
 MADE_UP = 4  # tokens at most in a tokenizer without a vocabulary
 
 
@@ -33,7 +37,7 @@ def open_bundle(name: str | Path) -> Bundle:
                 mini.build(folder, faces=bundles.MINI_FACES)
         except OSError as error:
             raise BundleError(
-                f"The bundle mini cannot be built in {folder}: {error}. It needs 130 MB there; XDG_CACHE_HOME "
+                f"The bundle mini cannot be built in {folder}: {error}. It needs 140 MB there; XDG_CACHE_HOME "
                 "chooses another place."
             ) from error
     return bundles.open_bundle(name)
@@ -59,16 +63,31 @@ def load_pipeline(bundle: Bundle, dtype: torch.dtype) -> StableDiffusionXLContro
 
 
 def load_controlnet(
-    bundle: Bundle, part: str, unet: UNet2DConditionModel, kind: type[ControlNetModel] = ControlNetModel
-) -> ControlNetModel:
+    bundle: Bundle, part: str, unet: UNet2DConditionModel, kind: type[ControlNet] = ControlNetModel
+) -> ControlNet:
     """One ControlNet for `unet` and in its precision, on the CPU.
 
+    Args:
+        kind: `ControlNetUnionModel` for a Union model.
+
     Raises:
-        BundleError: it cannot be loaded, or was made for another kind of base model.
+        BundleError: it cannot be loaded, is not of that kind, or was made for another kind of base model.
     """
     path = bundle.require(part)
     with _explained(part, path):
-        net = kind.from_pretrained(path, dtype=unet.dtype, variant=_variant(path), local_files_only=True)
+        net, read = kind.from_pretrained(
+            path, dtype=unet.dtype, variant=_variant(path), local_files_only=True, output_loading_info=True
+        )
+    if UNION_MARK in read["unexpected_keys"]:
+        raise BundleError(
+            f"The {part} at {path} is a Union model, which serves several controls: name it “union” in the "
+            "bundle's controlnets."
+        )
+    if {UNION_MARK, "conv_in.weight"} & set(read["missing_keys"]) == {UNION_MARK}:
+        raise BundleError(
+            f"The {part} at {path} is no Union model but a ControlNet for one kind of map: name it “pose”, “canny” "
+            "or “depth” in the bundle's controlnets."
+        )
     _check_whole(net, part, path)
     # Not the configured width: the small ControlNets of SDXL leave attention out, and with it what it sees.
     widths = {module.to_k.in_features for name, module in net.named_modules() if name.endswith("attn2")}
@@ -81,6 +100,31 @@ def load_controlnet(
                 f"model's is {wanted}. Take one that was trained for this base (InstantID's is for SDXL)."
             )
     return net
+
+
+def load_image_encoder(bundle: Bundle, dtype: torch.dtype) -> CLIPVisionModelWithProjection:
+    """What turns a style picture into the embedding that the style adapter reads, on the CPU.
+
+    Raises:
+        BundleError: it cannot be loaded, or lacks weights.
+    """
+    path = bundle.require("image_encoder")
+    with _explained("image encoder", path):
+        encoder, read = CLIPVisionModelWithProjection.from_pretrained(
+            path,
+            dtype=dtype,
+            variant=_variant(path),
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, in words
+        )
+    # transformers draws weights that a file lacks, or has in another shape, at random.
+    if lacking := sorted(read["missing_keys"]) + sorted(key for key, *_ in read["mismatched_keys"]):
+        raise BundleError(
+            f"The image encoder at {path} lacks {len(lacking)} of its weights, such as {lacking[0]}: it is no CLIP "
+            "image encoder, or its file is damaged. Fetch the bundle again."
+        )
+    return encoder.eval().requires_grad_(False)
 
 
 def _check_base(base: StableDiffusionXLPipeline, path: Path) -> None:
