@@ -4,6 +4,7 @@ Whatever a bundle cannot do has no component, and so no value here: Request's ow
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -11,8 +12,8 @@ from PIL import Image
 from ..errors import InvalidRequest
 from ..request import Control, Lora, Photo, Request
 from ..styles import NO_STYLE
-from .photos import paths_of as paths_of
 from .people import read_people
+from .photos import paths_of
 from .studio import Studio
 from .words import CHOSEN_SIZE, NO_RECIPE
 
@@ -60,7 +61,9 @@ def read_request(values: Mapping[str, Any], studio: Studio) -> Request:
 def build_request(values: Mapping[str, Any], studio: Studio, people: tuple) -> Request:
     """The same, for people that are known already."""
     chosen_size = values["size"] == CHOSEN_SIZE
-    mask = values.get("repaint_mask")
+    mask = read_mask(values["repaint_mask"]) if values["repaint"] == "mask" else None
+    if values["repaint"] == "mask" and mask is None:
+        raise InvalidRequest("Nothing is painted in the mask yet. Paint over what is to be made anew.")
     return Request(
         people=people,
         style=None if values["style"] in (None, NO_STYLE) else values["style"],
@@ -69,7 +72,7 @@ def build_request(values: Mapping[str, Any], studio: Studio, people: tuple) -> R
         width=values["width"] if chosen_size else None,
         height=values["height"] if chosen_size else None,
         controls={name: _control(name, values, studio) for name in values.get("controls") or ()},
-        repaint_mask=read_mask(mask) if values["repaint"] == "mask" else None,
+        repaint_mask=mask,
         **{name: _picture(values.get(name), values.get("faces") or {}) for name in PICTURES},
         **{name: values[name] for name in PLAIN if name in values},
         **_weights(values, studio),
@@ -84,7 +87,7 @@ def uploaded(files: Iterable[str] | None) -> dict[str, Path]:
 def read_mask(painted: Mapping[str, Any] | Path | None) -> Image.Image | Path | None:
     """What was painted in a `gr.ImageEditor` (type "pil") as black and white, white where it was; a file stays.
 
-    None where nothing was painted: Request then says what is missing.
+    None where nothing was painted.
     """
     if not isinstance(painted, Mapping):
         return painted
