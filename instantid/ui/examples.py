@@ -33,5 +33,5 @@ def build_examples(studio: Studio, inputs: Inputs) -> None:
         return [row.face], [row.pose] if row.pose else [], row.prompt, row.style
 
     rows.click(
-        fill, rows, [inputs.fields[name] for name in names], api_visibility="private", show_progress="hidden"
+        fill, rows, [inputs.parts[name] for name in names], api_visibility="private", show_progress="hidden"
     )

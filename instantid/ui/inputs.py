@@ -5,12 +5,15 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
-from ..request import Request
-from .photos import face_check, photo_box
-from .settings import build_advanced, build_controls, build_likeness, describe, slider
+from .fields import checkbox, slider
+from .people import build_people
+from .pose_group import build_pose
+from .prompt_group import build_prompt
+from .quality_group import build_quality
+from .start_group import build_start
 from .studio import Studio
-from .style_picker import build_style_picker, connect_suggestion
-from .words import FACE_HINT, POSE_HINT, STYLE_HINT
+from .style_picker import connect_suggestion
+from .weights_group import build_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,41 +21,37 @@ class Inputs:
     """The form.
 
     Args:
-        fields: one component per field of Request, by its name.
-        own: the page's own: "randomise", "size", "faces" and one "…_strength" per extra ControlNet.
+        parts: components by name: that of the field of Request which they hold, where it is one component's.
+        start_group: holds the start picture; opened when a result becomes it.
     """
 
-    fields: dict[str, Component]
-    own: dict[str, Component]
+    parts: dict[str, Component]
     generate: gr.Button
     cancel: gr.Button
+    start_group: gr.Accordion
 
 
 def build_inputs(studio: Studio) -> Inputs:
-    """Lay out the form and connect what stays within it."""
-    fields: dict[str, Component] = {}
-    own: dict[str, Component] = {"faces": gr.State({})}
-    with gr.Row(equal_height=False):
-        fields["people"] = photo_box("people", FACE_HINT, several=True)
-        fields["pose_image"] = photo_box("pose_image", POSE_HINT, several=False)
-    face_check(studio, fields["people"], own["faces"])
-    face_check(studio, fields["pose_image"], own["faces"])
-    fields["prompt"] = gr.Textbox(
-        "", placeholder="A photo of a person", lines=2, max_lines=6, elem_id="prompt", **describe("prompt")
-    )
-    with gr.Column(elem_classes="tight"):
-        fields["style"], suggested = build_style_picker(studio)
-    with gr.Column(visible=studio.style_reference):
-        fields["style_image"] = photo_box("style_image", STYLE_HINT, several=False)
-        fields["style_strength"] = slider("style_strength", step=0.05)
-    with gr.Row():
+    """Lay out the form and connect what stays within it. What the bundle lacks is left out."""
+    with gr.Accordion("People", open=True, elem_id="people-group"):
+        people = build_people(studio)
+        parts = people.components | _build_likeness()
+    prompt, suggested = build_prompt(studio)
+    parts |= prompt
+    with gr.Row(elem_id="actions"):
         generate = gr.Button("Generate", variant="primary", size="lg", elem_id="generate", scale=3)
         cancel = gr.Button("Cancel", variant="secondary", size="lg", elem_id="cancel", visible=False, scale=1)
-    fields |= build_likeness()
-    fields["controls"], strengths = build_controls(studio)
-    advanced, advanced_own = build_advanced(studio)
-    fields |= advanced
-    own |= strengths | advanced_own
-    connect_suggestion(studio, fields["style"], suggested, fields)
-    assert set(fields) == set(Request.model_fields)
-    return Inputs(fields=fields, own=own, generate=generate, cancel=cancel)
+    parts |= build_pose(studio, parts["faces"])
+    start, start_group = build_start()
+    parts |= start | build_quality(studio) | build_weights(studio)
+    connect_suggestion(studio, parts["style"], suggested, parts)
+    return Inputs(parts=parts, generate=generate, cancel=cancel, start_group=start_group)
+
+
+def _build_likeness() -> dict[str, Component]:
+    """How strongly the faces steer."""
+    return {
+        "identity_strength": slider("identity_strength", step=0.05),
+        "adapter_strength": slider("adapter_strength", step=0.05),
+        "face_region": checkbox("face_region"),
+    }

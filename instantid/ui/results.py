@@ -19,6 +19,7 @@ class Results:
     actions: gr.Row
     download: gr.DownloadButton
     use_seed: gr.Button
+    use_picture: gr.Button
     maps_box: gr.Column
     maps: gr.Gallery
     seeds: gr.State
@@ -49,6 +50,7 @@ def build_results() -> Results:
     with gr.Row(visible=False) as actions:
         download = gr.DownloadButton("Download PNG", elem_id="download", min_width=140)
         use_seed = gr.Button("Use this seed", elem_id="use-seed", min_width=140)
+        use_picture = gr.Button("Use as start picture", elem_id="use-picture", min_width=140)
     with gr.Column(visible=False) as maps_box:
         maps = gr.Gallery(
             label="What the networks saw",
@@ -67,6 +69,7 @@ def build_results() -> Results:
         actions=actions,
         download=download,
         use_seed=use_seed,
+        use_picture=use_picture,
         maps_box=maps_box,
         maps=maps,
         seeds=gr.State([]),
@@ -87,19 +90,24 @@ def problem_line(text: str) -> str:
 
 
 def progress_line(step: Step, seconds_left: float | None) -> str:
-    """HTML of the status while a run is on its way; the time left is known from the second step on."""
-    if step.note:
-        return status_line(f"{step.note}…")
+    """HTML of the status while a run is on its way: what goes on, and how far it is once steps are done.
+
+    The time left is known from the second step on.
+    """
+    if not step.step:
+        return status_line(f"{step.note or 'Starting'}…")
     left = "" if seconds_left is None else f"· {_duration(seconds_left)} left"
-    return status_line(f"Step {step.step} of {step.total}", left, done=step.step / step.total)
+    doing = f"{step.note} · step" if step.note else "Step"
+    return status_line(f"{doing} {step.step} of {step.total}", left, done=step.step / step.total)
 
 
 def done_line(result: Result) -> str:
-    """HTML of the status once the pictures are there."""
+    """HTML of the status once the pictures are there, with what did not go as one might expect."""
     request = result.request
     size = f"{request.width}×{request.height}"
     settings = f"{size} · {request.steps} steps · {request.scheduler} · CFG {request.guidance_scale:g}"
-    return status_line(f"Done in {_duration(result.timings['total'])}", f"· {settings}")
+    told = "".join(f'<div class="notice" role="note">{html.escape(note)}</div>' for note in result.notes)
+    return status_line(f"Done in {_duration(result.timings['total'])}", f"· {settings}") + told
 
 
 def captions(result: Result, studio: Studio) -> list[str]:

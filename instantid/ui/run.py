@@ -10,6 +10,7 @@ from .studio import Studio
 from .updates import CANCELLED, busy, idle, page_updates
 
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
+SHOW_START = "() => document.querySelector('#start-group').scrollIntoView({behavior: 'smooth'})"
 SHOW_STATUS = """() => {
   const status = document.querySelector('#status'), place = status.getBoundingClientRect();
   if (place.top < 0 || place.bottom > innerHeight) status.scrollIntoView({behavior: 'smooth'});
@@ -19,7 +20,7 @@ QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
     """Wire the buttons. A waiting run is taken out of Gradio's queue, a running one is told to end."""
-    names = inputs.fields | inputs.own
+    names = inputs.parts
     runs = Runs()
 
     def run_form(data, visitor: gr.Request):
@@ -31,7 +32,7 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
         runs.cancel(visitor.session_hash)
         return idle(inputs, results, CANCELLED)
 
-    asked = [inputs.generate.click, inputs.fields["prompt"].submit]
+    asked = [inputs.generate.click, inputs.parts["prompt"].submit]
     gr.on(asked, None, js=SHOW_STATUS)  # on a phone the results lie far below
     started = gr.on(
         asked,
@@ -47,7 +48,7 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
         [
             inputs.generate,
             inputs.cancel,
-            inputs.fields["seed"],
+            inputs.parts["seed"],
             results.status,
             results.preview,
             results.gallery,
@@ -83,6 +84,12 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
     results.use_seed.click(
         lambda seeds, selected: (seeds[selected], False),
         [results.seeds, results.selected],
-        [inputs.fields["seed"], inputs.own["randomise"]],
+        [inputs.parts["seed"], inputs.parts["randomise"]],
         **QUIET,
     )
+    results.use_picture.click(
+        lambda items, selected: ([items[selected][0]], gr.Accordion(open=True)),
+        [results.gallery, results.selected],
+        [inputs.parts["start_image"], inputs.start_group],
+        **QUIET,
+    ).then(None, js=SHOW_START)

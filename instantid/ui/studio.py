@@ -1,13 +1,14 @@
 """What the page is given. It knows pictures and requests, never an engine."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from ..request import Face, Request, Result, Step
+from ..request import Face, Photo, Portrait, Request, Result, Step
+from ..saved_people import SavedPeople
 from ..styles import Style
 
 
@@ -48,6 +49,9 @@ class Studio:
             only what `weights` names and uploaded .safetensors files.
         advise: one friendly line per thing that could be better about a face photo; [] where all is well.
         saved_people: the store of people kept by name on this machine's disk; None where the owner allows none.
+        portrait: one person's photos, averaged into a portrait to keep; raises NoFaceFound. None: nobody can be
+            saved.
+        face_model: the recognition model's name; saved people of another one cannot be used.
         examples: rows shown under the form.
     """
 
@@ -67,7 +71,9 @@ class Studio:
     weights: Callable[[], Mapping[str, list[str]]] | None = None
     open_weights: bool = False
     advise: Callable[[Path], list[str]] | None = None
-    saved_people: Any = None
+    saved_people: SavedPeople | None = None
+    portrait: Callable[[Sequence[Photo]], Portrait] | None = None
+    face_model: Callable[[], str] | None = None
     default_negative: str = ""
     examples: list[Example] = field(default_factory=list)
     title: str = "InstantID Studio"

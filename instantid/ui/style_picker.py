@@ -59,14 +59,14 @@ def build_style_picker(studio: Studio) -> tuple[gr.Dropdown, gr.Button]:
     return style, suggested
 
 
-def connect_suggestion(studio: Studio, style: Component, button: gr.Button, fields: dict[str, Component]):
+def connect_suggestion(studio: Studio, style: Component, button: gr.Button, parts: dict[str, Component]):
     """Let `button` write the style's suggested values into the form."""
-    names = [name for name in fields if any(name in card.suggested for card in studio.styles.values())]
+    names = [name for name in parts if any(name in card.suggested for card in studio.styles.values())]
     if names:
         button.click(
             lambda chosen: [_suggested(studio, chosen).get(name, gr.skip()) for name in names],
             style,
-            [fields[name] for name in names],
+            [parts[name] for name in names],
             api_visibility="private",
             show_progress="hidden",
         )

@@ -32,7 +32,7 @@ def page_updates(
         wanted: asked at every step; once it says no, the run is closed.
     """
     try:
-        with closing(studio.generate(read_request(values))) as events:
+        with closing(studio.generate(read_request(values, studio))) as events:
             started = None
             for event in events:
                 if not wanted():
@@ -41,7 +41,7 @@ def page_updates(
                 if isinstance(event, Result):
                     yield from _finished(studio, event, inputs, results)
                 else:
-                    if started is None or event.note:  # waiting and loading foretell nothing
+                    if started is None or not event.step:  # waiting and loading foretell nothing
                         started = (time.monotonic(), event.step)
                     yield _progress(event, started, results)
     except Exception as error:
@@ -66,7 +66,7 @@ def _finished(studio: Studio, result: Result, inputs: Inputs, results: Results) 
     with tempfile.TemporaryDirectory() as folder:  # Gradio copies what it is given before the next step
         files = studio.save(result, Path(folder))
         yield idle(inputs, results, done_line(result)) | {
-            inputs.fields["seed"]: result.seed,
+            inputs.parts["seed"]: result.seed,
             results.gallery: gr.update(
                 value=list(zip(files, captions(result, studio))), visible=True, selected_index=0
             ),

@@ -1,0 +1,94 @@
+"""Where things go: the pose photo, a free pose, extra ControlNets with strength, window and map."""
+
+import gradio as gr
+from gradio.components import Component
+
+from ..request import Control, limits
+from .fields import checkbox, describe
+from .photos import face_check, photo_box
+from .studio import Studio
+from .words import CONTROL_INFOS, CONTROL_LABELS, MAP_HINT, MAP_NEEDED, POSE_HINT, STARTS
+
+
+def build_pose(studio: Studio, faces: gr.State) -> dict[str, Component]:
+    """Lay the group out. Choices among several faces of the pose photo go to `faces`."""
+    parts: dict[str, Component] = {}
+    with gr.Accordion("Pose and control", open=True, elem_id="pose-group"):
+        parts["pose_image"] = photo_box("pose_image", POSE_HINT, several=False)
+        face_check(studio, parts["pose_image"], faces)
+        if studio.controls:
+            parts |= _build_controls(studio)
+        parts["free_pose"] = checkbox("free_pose")
+    return parts
+
+
+def start_controls(studio: Studio) -> list[str]:
+    """The extra ControlNets that are on at first: the reference's pose, where its map can be read."""
+    name = STARTS["controls"]
+    return [name] if name in studio.controls and studio.reads(name) else []
+
+
+def _build_controls(studio: Studio) -> dict[str, Component]:
+    start = start_controls(studio)
+    parts: dict[str, Component] = {
+        "controls": gr.CheckboxGroup(list(studio.controls), value=start, **describe("controls"))
+    }
+    rows = []
+    for name in studio.controls:
+        with gr.Column(visible=name in start, elem_classes="control") as row:
+            parts |= _build_control(name, studio.reads(name))
+        rows.append(row)
+    parts["controls"].change(
+        lambda ticked: [gr.Column(visible=name in ticked) for name in studio.controls],
+        parts["controls"],
+        rows,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    return parts
+
+
+def _build_control(name: str, readable: bool) -> dict[str, Component]:
+    title = name.capitalize()
+    parts: dict[str, Component] = {
+        f"{name}_strength": gr.Slider(
+            *limits("strength", Control),
+            STARTS["control_strength"],
+            step=0.05,
+            label=f"{title} {CONTROL_LABELS['strength']}",
+            info=CONTROL_INFOS[name],
+        )
+    }
+    if not readable:
+        parts[f"{name}_map"] = _map_box(name, MAP_NEEDED)
+    with gr.Accordion(f"{title}: when it acts" + (", and its map" if readable else ""), open=False):
+        with gr.Row():
+            for side in ("start", "end"):
+                about = describe(side, Control)
+                parts[f"{name}_{side}"] = gr.Slider(
+                    0,
+                    1,
+                    Control.model_fields[side].default,
+                    step=0.05,
+                    min_width=140,
+                    label=f"{title} {about['label']}",
+                    info=about["info"],
+                )
+        if readable and name == "canny":
+            with gr.Row():
+                for side in ("low", "high"):
+                    parts[f"canny_{side}"] = gr.Slider(
+                        *limits(side, Control),
+                        Control.model_fields[side].default,
+                        step=5,
+                        min_width=140,
+                        **describe(side, Control),
+                    )
+        if readable:
+            parts[f"{name}_map"] = _map_box(name, MAP_HINT)
+    return parts
+
+
+def _map_box(name: str, hint: str) -> gr.Gallery:
+    label = f"{name.capitalize()}: {CONTROL_LABELS['map']}"
+    return photo_box(f"{name}_map", hint, several=False, label=label)
