@@ -21,6 +21,11 @@ class Plan:
     dtype: torch.dtype
     placement: Placement
 
+    @property
+    def spare_device(self) -> torch.device:
+        """Where small models beside the pipeline run: a card that is short of memory is left to it (InstantID#61)."""
+        return self.device if self.placement == "resident" else torch.device("cpu")
+
     def __str__(self) -> str:
         precision = str(self.dtype).removeprefix("torch.")
         where = {"cuda": "NVIDIA GPU", "mps": "Apple GPU", "cpu": "CPU"}.get(
@@ -49,15 +54,23 @@ def choose_placement(*, device: torch.device, total: int, working: int, free: in
 
 
 def make_plan(
-    pipeline: StableDiffusionXLControlNetPipeline, device: torch.device, placement: Placement | None
+    pipeline: StableDiffusionXLControlNetPipeline,
+    device: torch.device,
+    placement: Placement | None,
+    extra: int = 0,
 ) -> Plan:
-    """Decide where a loaded pipeline's weights live; `placement` None chooses by the memory that is free."""
+    """Decide where a loaded pipeline's weights live.
+
+    Args:
+        placement: None chooses by the memory that is free.
+        extra: bytes of the ControlNets that a request may add; they work beside the UNet.
+    """
     if placement is None:
         parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
         placement = choose_placement(
             device=device,
-            total=weight_bytes(*parts),
-            working=weight_bytes(pipeline.unet, pipeline.controlnet),
+            total=weight_bytes(*parts) + extra,
+            working=weight_bytes(pipeline.unet, pipeline.controlnet) + extra,
             free=torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0,
         )
     if placement == "group offload":
@@ -71,22 +84,30 @@ def weight_bytes(*modules: torch.nn.Module) -> int:
 
 
 def place(plan: Plan, pipeline: DiffusionPipeline) -> None:
-    """Bring a pipeline's parts where `plan` wants them. Called again whenever its ControlNets change."""
+    """Bring a pipeline's parts where `plan` wants them. Called again whenever its ControlNets change.
+
+    Pipelines may share their parts: each is placed before it is called.
+    """
     if plan.placement == "resident":
         pipeline.to(plan.device)
     elif plan.placement == "model offload":
         pipeline.enable_model_cpu_offload(device=plan.device)
     else:
         for part in pipeline.components.values():
-            nets = getattr(part, "nets", [part])  # several ControlNets travel one by one
-            for module in nets:
-                if isinstance(module, torch.nn.Module):
-                    _offload_groups(plan, module)
+            if isinstance(part, torch.nn.Module):
+                _offload_groups(plan, part)
+
+
+def release(pipeline: DiffusionPipeline) -> None:
+    """Send home what a call that did not come to its end (an error, a cancel) left on the device."""
+    pipeline.maybe_free_model_hooks()
 
 
 def _offload_groups(plan: Plan, module: torch.nn.Module) -> None:
-    if hasattr(module, "_diffusers_hook"):  # placed by an earlier request
-        return
-    apply_group_offloading(
-        module, onload_device=plan.device, offload_device=torch.device("cpu"), offload_type="leaf_level"
-    )
+    """Hook every layer of `module` that has no hook yet."""
+    move = {"onload_device": plan.device, "offload_device": torch.device("cpu")}
+    for part in module.modules():
+        if isinstance(part, torch.nn.MultiheadAttention):
+            # In one piece: torch reads its output layer's weights without calling it, so that a hook there never fires.
+            apply_group_offloading(part, **move, offload_type="block_level", num_blocks_per_group=1)
+    apply_group_offloading(module, **move, offload_type="leaf_level")

@@ -1,10 +1,10 @@
-"""Photo → pose, canny or depth map: what the extra ControlNets see. Annotators load on first use, on the CPU."""
+"""Photo → pose, canny or depth map: what the extra ControlNets see. Annotators load on first use."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import cv2
 import numpy as np
@@ -12,46 +12,75 @@ from PIL import Image
 
 from .bundles import Bundle
 from .errors import BundleError
-from .request import ControlName
+from .request import Control, ControlName
+
+if TYPE_CHECKING:
+    import torch
 
 Draw = Callable[[Image.Image], Image.Image]
-CANNY_LOW, CANNY_HIGH = 100, 200  # the reference's thresholds
 POSE_SIDE = 512  # as in the reference: at this short side the skeleton's lines are drawn, 4 pixels to a side
 
 
+def net_part(bundle: Bundle, name: ControlName) -> str | None:
+    """The bundle's part that serves a control: a ControlNet of its own, else the Union model, else None."""
+    parts = (f"controlnets.{name}", "controlnets.union")
+    return next((part for part in parts if bundle.has(part)), None)
+
+
 def usable(bundle: Bundle) -> tuple[ControlName, ...]:
-    """The extra ControlNets that can be used as things stand: their weights and their annotators are here."""
-    present = {part.name for part in bundle.parts() if part.present}
-    names = [name for name in get_args(ControlName) if f"controlnets.{name}" in present]
+    """The controls that can be used as things stand, with a ready map at least: their ControlNet is here."""
+    present = _present(bundle)
+    return tuple(name for name in get_args(ControlName) if net_part(bundle, name) in present)
+
+
+def readable(bundle: Bundle) -> tuple[ControlName, ...]:
+    """The maps that can be read off a photo as things stand; canny always, the others by an annotator."""
+    present = _present(bundle)
+    names = [name for name in get_args(ControlName) if name == "canny" or f"annotators.{name}" in present]
     if find_spec("controlnet_aux") is None and "pose" in names:
         names.remove("pose")  # the install without CUDA leaves it out
-    return tuple(name for name in names if name == "canny" or f"annotators.{name}" in present)
+    return tuple(names)
+
+
+def _present(bundle: Bundle) -> set[str]:
+    return {part.name for part in bundle.parts() if part.present}
 
 
 class Annotators:
-    """The map makers of a bundle. Keeps what it has loaded."""
+    """The map makers of a bundle. Keeps what it has loaded.
 
-    def __init__(self, bundle: Bundle):
+    Args:
+        device: where they run; None: the CPU, which serves where the card is short of room.
+    """
+
+    def __init__(self, bundle: Bundle, device: "torch.device | None" = None):
         self._bundle = bundle
+        self._device = device or "cpu"
         self._loaded: dict[ControlName, Draw] = {}
 
-    def draw(self, name: ControlName, photo: Image.Image) -> Image.Image:
-        """Read a map off a photo (RGB): an RGB picture of the same size.
+    def draw(self, name: ControlName, photo: Image.Image, control: Control) -> Image.Image:
+        """Read a map off a photo (RGB): an RGB picture of the same size. Canny takes `control`'s thresholds.
 
         Raises:
             BundleError: the bundle has no annotator for `name`, or its weights are missing or damaged.
         """
         if name == "canny":
-            edges = cv2.Canny(np.asarray(photo), CANNY_LOW, CANNY_HIGH)
+            edges = cv2.Canny(np.asarray(photo), control.low, control.high)
             return Image.fromarray(edges).convert("RGB")
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
         return self._loaded[name](photo)
 
     def _load(self, name: ControlName) -> Draw:
-        folder = self._bundle.require(f"annotators.{name}")
+        part = f"annotators.{name}"
+        if not self._bundle.has(part):
+            raise BundleError(
+                f"The bundle “{self._bundle.name}” has no {part}, which reads the {name} map off a photo: give a "
+                f"ready map, set {name} to 0, or add the part to the bundle."
+            )
+        folder = self._bundle.require(part)
         try:
-            return _openpose(folder) if name == "pose" else _depth(folder)
+            return (_openpose if name == "pose" else _depth)(folder, self._device)
         except ModuleNotFoundError as error:
             raise BundleError(
                 f"The {name} map needs {error.name}, which is not installed: the install without CUDA leaves it "
@@ -59,16 +88,16 @@ class Annotators:
             ) from error
         except (OSError, EOFError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
             raise BundleError(
-                f"The annotators.{name} of the bundle “{self._bundle.name}” cannot be loaded from {folder}: "
-                f"{error}. Run: {self._bundle.fetch_command(f'annotators.{name}')}"
+                f"The {part} of the bundle “{self._bundle.name}” cannot be loaded from {folder}: {error}. Run: "
+                f"{self._bundle.fetch_command(part)}"
             ) from error
 
 
-def _openpose(folder: Path) -> Draw:
+def _openpose(folder: Path, device: "torch.device | str") -> Draw:
     from controlnet_aux.open_pose import Body, OpenposeDetector  # imports half of computer vision
 
     # Hands and faces are not drawn, as in the reference: their two models stay on the disk.
-    detector = OpenposeDetector(Body(str(folder / "body_pose_model.pth")))
+    detector = OpenposeDetector(Body(str(folder / "body_pose_model.pth")).to(device))
 
     def draw(photo: Image.Image) -> Image.Image:
         return detector(photo, detect_resolution=POSE_SIDE, image_resolution=POSE_SIDE).resize(
@@ -78,13 +107,13 @@ def _openpose(folder: Path) -> Draw:
     return draw
 
 
-def _depth(folder: Path) -> Draw:
+def _depth(folder: Path, device: "torch.device | str") -> Draw:
     from transformers import pipeline
 
-    estimate = pipeline("depth-estimation", model=str(folder), device="cpu")
+    estimate = pipeline("depth-estimation", model=str(folder), device=device)
 
     def draw(photo: Image.Image) -> Image.Image:
-        depth = estimate(photo)["predicted_depth"].squeeze().float().numpy()
+        depth = estimate(photo)["predicted_depth"].squeeze().float().cpu().numpy()
         depth = (depth - depth.min()) / max(float(np.ptp(depth)), 1e-6)  # near is bright
         grey = Image.fromarray((depth * 255).astype(np.uint8))
         return grey.resize(photo.size, Image.Resampling.BICUBIC).convert("RGB")

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from accelerate import init_empty_weights
 from diffusers import (
     AutoencoderKL,
     ControlNetModel,
@@ -125,6 +126,14 @@ def load_image_encoder(bundle: Bundle, dtype: torch.dtype) -> CLIPVisionModelWit
             "image encoder, or its file is damaged. Fetch the bundle again."
         )
     return encoder.eval().requires_grad_(False)
+
+
+def controlnet_bytes(bundle: Bundle, part: str, dtype: torch.dtype, kind: type[ControlNet]) -> int:
+    """Memory that a ControlNet takes in that precision. Reads its configuration, none of its weights."""
+    path = bundle.require(part)
+    with _explained(part, path), init_empty_weights():
+        net = kind.from_config(kind.load_config(path, local_files_only=True))
+    return sum(weight.numel() for weight in net.parameters()) * dtype.itemsize
 
 
 def _check_base(base: StableDiffusionXLPipeline, path: Path) -> None:
