@@ -108,6 +108,6 @@ def _offload_groups(plan: Plan, module: torch.nn.Module) -> None:
     move = {"onload_device": plan.device, "offload_device": torch.device("cpu")}
     for part in module.modules():
         if isinstance(part, torch.nn.MultiheadAttention):
-            # In one piece: torch reads its output layer's weights without calling it, so that a hook there never fires.
+            # In one piece: torch reads its output layer's weights without calling it, and no hook there fires.
             apply_group_offloading(part, **move, offload_type="block_level", num_blocks_per_group=1)
     apply_group_offloading(module, **move, offload_type="leaf_level")

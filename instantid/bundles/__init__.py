@@ -17,6 +17,7 @@ from .opening import MINI_FACES as MINI_FACES
 from .opening import default_cache as default_cache
 from .opening import face_files_folder as face_files_folder
 from .opening import is_built as is_built
+from .opening import is_published as is_published
 from .opening import mini_folder as mini_folder
 from .opening import open_bundle as open_bundle
 from .published import BASES as BASES

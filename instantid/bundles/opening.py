@@ -10,7 +10,7 @@ from ..errors import BundleError
 from . import face_files
 from .bundle import SET_HERE, Bundle, close_match
 from .hub_parts import Hub
-from .published import BASES, SDXL
+from .published import BASES, SDXL, UNION
 
 EMBEDDED_MINI = Path(__file__).parents[2] / "assets" / "mini"
 MINI_FACES = {"kind": "opencv", "path": "../faces-opencv"}
@@ -41,36 +41,56 @@ def open_bundle(name_or_folder: str | Path, *, cache: Path | None = None, hub: H
     """Describe a bundle; nothing is fetched or loaded.
 
     Args:
-        name_or_folder: "sdxl", "sdxl:realvisxl" (one of `BASES`), "mini", or a folder that holds bundle.json.
+        name_or_folder: "sdxl", "sdxl:realvisxl" (one of `BASES`), either followed by "+union" (one Union model for
+            pose, canny and depth), "mini", or a folder that holds bundle.json.
         cache: where lock files and the untrained mini lie; `default_cache()` unless given.
 
     Raises:
         BundleError: no such bundle, mini has not been built yet, or bundle.json is malformed.
     """
     cache, hub, asked = cache or default_cache(), hub or Hub(), str(name_or_folder)
-    if asked == "sdxl" or asked.startswith("sdxl:"):
+    if is_published(asked):
         return _open_sdxl(asked, cache, hub)
     if asked == "mini":
         return _open_mini(cache, hub)
     folder = Path(name_or_folder).expanduser()
     if not folder.exists():
         raise BundleError(
-            f"There is no bundle “{asked}”. There are: sdxl, {', '.join(f'sdxl:{base}' for base in BASES)}, mini, "
-            f"or the path of a folder that holds bundle.json.{close_match(asked, ('sdxl', 'mini'))}"
+            f"There is no bundle “{asked}”. There are: sdxl, {', '.join(f'sdxl:{base}' for base in BASES)}, each of "
+            "them with “+union” (one ControlNet for pose, canny and depth), mini, or the path of a folder that holds "
+            f"bundle.json.{close_match(asked, ('sdxl', 'mini'))}"
         )
     return _read(folder, asked, hub)
 
 
+def is_published(name: str) -> bool:
+    """Whether a bundle's name means the published weights: "sdxl", with a base or a choice behind it, or none."""
+    return name.startswith(("sdxl:", "sdxl+")) or name == "sdxl"
+
+
 def _open_sdxl(asked: str, cache: Path, hub: Hub) -> Bundle:
-    base = asked.partition(":")[2] or "yamermix"
+    name, plus, choice = asked.partition("+")
+    base = name.partition(":")[2] or "yamermix"
     if base not in BASES:
         raise BundleError(
             f"The bundle sdxl has no base “{base}”. It has: {', '.join(BASES)}.{close_match(base, BASES)}"
         )
+    if plus and choice != "union":
+        raise BundleError(
+            f"The bundle {name} has no variant “+{choice}”. It has: “{name}+union”, where one Union model serves "
+            f"pose, canny and depth.{close_match(choice, ('union',))}"
+        )
     lock = cache / f"{asked.replace(':', '-')}.lock.json"
     bundle = Bundle(**SDXL, opened_as=asked, lock=lock, hub=hub)
-    licences = bundle.licences | {"base": BASES[base]["licence"]}
-    return bundle.model_copy(update={"name": asked, "base": BASES[base]["base"], "licences": licences})
+    nets, licences = bundle.controlnets, bundle.licences | {"base": BASES[base]["licence"]}
+    if choice:
+        nets = {"union": UNION["source"]}
+        singles = {f"controlnets.{control}" for control in bundle.controlnets}
+        licences = {part: licence for part, licence in licences.items() if part not in singles}
+        licences["controlnets.union"] = UNION["licence"]
+    return bundle.model_copy(
+        update={"name": asked, "base": BASES[base]["base"], "controlnets": nets, "licences": licences}
+    )
 
 
 def _minis(cache: Path | None) -> tuple[Path, Path]:

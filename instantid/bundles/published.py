@@ -65,3 +65,7 @@ BASES = {
     "sdxl-base": {"base": "stabilityai/stable-diffusion-xl-base-1.0", "licence": _SDXL},
 }
 """What `open_bundle("sdxl:<name>")` swaps in; plain "sdxl" is the reference's choice, YamerMIX."""
+
+UNION = {"source": "xinsir/controlnet-union-sdxl-1.0", "licence": "Apache-2.0."}
+"""What `open_bundle("sdxl+union")` takes in the three single ControlNets' place. A loader finds the plain weights
+there; the repository's promax ones have names of their own, and are not fetched."""

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..bundles import is_published
 from ..errors import InvalidRequest
 from ..request import Person, Photo, Request, Step
 from .terminal import BUNDLES, DeviceOption, PlacementOption, console, load_engine
@@ -120,7 +121,7 @@ def generate(
 def _bundle_of(made_with: Mapping[str, Any]) -> str:
     """The bundle that a picture names. Never a folder: the file may be a stranger's."""
     name = str(made_with.get("name"))
-    if name not in ("mini", "sdxl") and not name.startswith("sdxl:"):
+    if name != "mini" and not is_published(name):
         raise InvalidRequest(
             f"The picture was made with a bundle called “{name}”: give its folder as --bundle."
         )

@@ -16,7 +16,7 @@ from ..errors import InstantIDError
 # Unwrapped: paths and the commands that repair things are there to be copied.
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
-BUNDLES = "mini, sdxl, sdxl:<base>, or a folder with bundle.json."
+BUNDLES = "mini, sdxl, sdxl:<base>, sdxl+union, or a folder with bundle.json."
 BundleOption = Annotated[str, typer.Option(help=BUNDLES)]
 DeviceOption = Annotated[str | None, typer.Option(help="cuda, mps or cpu. Default: the fastest there is.")]
 PlacementOption = Annotated[
