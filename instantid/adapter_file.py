@@ -142,6 +142,11 @@ def check_style_fit(weights: StateDict, unet: UNet2DConditionModel, path: Path) 
     _compare(f"{path} does not fit this base model", "attention", weights["ip_adapter"], _key_shapes(unet))
 
 
+def style_width(weights: StateDict) -> int:
+    """Of the embeddings that a fitting style adapter reads."""
+    return weights["image_proj"]["proj.weight"].shape[1]
+
+
 def _resampler_shapes(given: dict[str, torch.Tensor]) -> Shapes:
     """What a projector consists of that is as wide as `given` says."""
     width, embedding = given["proj_in.weight"].shape
