@@ -15,12 +15,15 @@ PACKAGE = ROOT / "instantid"
 LAYERS = [
     "errors",
     "people image_files",
-    "request",
+    "request dotted",
     "images styles bundles face_drawing views",
-    "metadata provenance adapter_file mini_tokenizer saved_people",
-    "faces controls identity nets style_reference body prompts schedulers preview progress acceleration mini",
-    "scene loading advice",
-    "guides",
+    "prints provenance adapter_file library mini_tokenizer saved_people regions placing",
+    "metadata branches",
+    "batch",
+    "faces controls identity nets single_files style_reference body prompts schedulers preview progress acceleration mini",
+    "scene loading advice remedies",
+    "guides painting",
+    "second_passes models",
     "engine",
     "ui hosting doctor trial serving compare evaluation training",
     "__init__",  # the public face of the package
@@ -33,7 +36,9 @@ UI_MAY_IMPORT = {
 }  # never what leads to a model
 
 ONLY_IN = {"gradio": "app ui", "insightface": "faces"}
-WITHOUT_MODELS = "errors request styles images image_files faces face_drawing metadata bundles ui"
+WITHOUT_MODELS = (
+    "errors request styles images image_files faces face_drawing dotted prints metadata batch bundles library ui"
+)
 NEVER_IN = dict.fromkeys(("torch", "diffusers", "transformers"), WITHOUT_MODELS)
 FACE_CLASSES = {"FaceDetectorYN", "FaceRecognizerSF"}  # OpenCV's
 MUTATING = {"append", "add", "update", "extend", "insert", "pop", "clear", "remove", "discard", "setdefault"}
