@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def test_parts_list_what_is_here_and_what_is_not(folder):
 
 
 def test_sdxl_states_a_licence_for_every_part(tmp_path):
-    for name in ("sdxl", *(f"sdxl:{base}" for base in bundles.BASES)):
+    for name in ("sdxl", "sdxl+union", *(f"sdxl:{base}" for base in bundles.BASES)):
         bundle = bundles.open_bundle(name, cache=tmp_path)
         assert set(bundle.licences) == set(bundle.sources)
         assert all(isinstance(bundle.place(part), HubSource) for part in bundle.sources)
@@ -199,6 +200,42 @@ def test_bases_of_sdxl_differ_in_the_base_alone(tmp_path):
     changed = {part for part in plain.sources if plain.sources[part] != other.sources[part]}
     assert changed == {"base"} and other.licences["base"] != plain.licences["base"]
     assert other.lock != plain.lock and other.lock.parent == tmp_path
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sdxl:realvisxl"])
+def test_one_union_model_can_stand_for_the_three_controlnets(tmp_path, name):
+    plain = bundles.open_bundle(name, cache=tmp_path)
+    union = bundles.open_bundle(f"{name}+union", cache=tmp_path)
+    singles = {f"controlnets.{control}" for control in ("pose", "canny", "depth")}
+    assert set(plain.sources) - set(union.sources) == singles
+    assert set(union.sources) - set(plain.sources) == {"controlnets.union"}
+    assert all(union.sources[part] == plain.sources[part] for part in set(plain.sources) - singles)
+    assert union.name == union.opened_as == f"{name}+union" and union.lock != plain.lock
+    assert f"--bundle {name}+union" in union.fetch_command()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sdxl+onion", "no variant “+onion”. It has: “sdxl+union”"),
+        ("sdxl+onion", "Did you mean “union”?"),
+        ("sdxl+", "no variant “+”"),
+        ("sdxl:nobody+union", "no base “nobody”"),
+        ("mini+union", "There is no bundle “mini+union”"),
+        ("sdlx", "“+union”"),
+    ],
+)
+def test_an_unknown_variant_is_told_with_what_there_is(tmp_path, name, words):
+    with pytest.raises(BundleError, match=re.escape(words)):
+        bundles.open_bundle(name, cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [("sdxl", True), ("sdxl:x", True), ("sdxl+union", True), ("sdxlike", False), ("mini", False)],
+)
+def test_names_of_the_published_weights_are_told_from_folders(name, means):
+    assert bundles.is_published(name) is means
 
 
 def test_mini_is_taken_from_the_repository_before_the_cache(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from standin_hub import serve
 
 from instantid import bundles
 from instantid.bundles import Hub
+from instantid.bundles.published import UNION
 from instantid.errors import BundleError, DownloadError
 
 OTHER_PARTS = {"identitynet": "net", "identity_adapter": "adapter.bin"}
@@ -91,6 +92,15 @@ def test_a_pickle_is_taken_where_the_loader_finds_nothing_else(hub, opened):
     bundle = opened("who/net")
     bundles.fetch(bundle, ["base"])
     assert files_in(bundle.require("base")) == ["config.json", "diffusion_pytorch_model.bin"]
+
+
+def test_of_the_union_model_the_plain_weights_are_fetched(hub, opened):
+    plain, promax = "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model_promax.safetensors"
+    texts = {"config.json": b"{}", "config_promax.json": b"{}", "README.md": b"hello"}
+    hub.publish(UNION["source"], texts | {plain: weights(seed=1), promax: weights(seed=2)})
+    bundle = opened(UNION["source"])
+    bundles.fetch(bundle, ["base"])
+    assert files_in(bundle.require("base")) == ["config.json", "config_promax.json", plain]
 
 
 @pytest.mark.parametrize(
