@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 from transformers import CLIPVisionModelWithProjection
 from transformers.utils import logging as transformers_logging
 
-from . import bundles, mini
-from .bundles import Bundle
-from .errors import BundleError
+from . import bundles, mini, single_files
+from .bundles import Bundle, weight_kinds
+from .errors import BundleError, InstantIDError
 from .identity import IdentityNet
 
 ControlNet = ControlNetModel | ControlNetUnionModel
@@ -45,22 +45,75 @@ def open_bundle(name: str | Path) -> Bundle:
 
 
 def load_pipeline(bundle: Bundle, dtype: torch.dtype) -> StableDiffusionXLControlNetPipeline:
-    """Base model, VAE and IdentityNet as one pipeline, on the CPU."""
+    """Base model, VAE and IdentityNet as one pipeline, on the CPU. Base and VAE may be single files."""
     path = bundle.require("base")
     with _explained("base model", path):
-        base = StableDiffusionXLPipeline.from_pretrained(
-            path, dtype=dtype, variant=_variant(path / "unet"), add_watermarker=False, local_files_only=True
-        )
-    _check_base(base, path)
+        if path.is_file():
+            base = single_files.load_checkpoint(
+                path, _configuration(bundle), dtype=dtype, with_vae=not bundle.has("vae")
+            )
+        else:
+            base = StableDiffusionXLPipeline.from_pretrained(
+                path,
+                dtype=dtype,
+                variant=_variant(path / "unet"),
+                add_watermarker=False,
+                local_files_only=True,
+            )
     if bundle.has("vae"):
-        path = bundle.require("vae")
-        with _explained("VAE", path):
-            base.vae = AutoencoderKL.from_pretrained(path, dtype=dtype, variant=_variant(path))
-        _check_whole(base.vae, "VAE", path)
+        base.vae = _load_vae(bundle, dtype)
+    _check_base(base, path)
     net = load_controlnet(bundle, "identitynet", base.unet, IdentityNet)
     pipeline = StableDiffusionXLControlNetPipeline(**base.components, controlnet=net, add_watermarker=False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def with_base(bundle: Bundle, base: Path | None = None, vae: Path | None = None) -> Bundle:
+    """The bundle with another base model or VAE: a folder in the diffusers layout, or one .safetensors file.
+
+    A bundle's own VAE stays in place unless `vae` takes it: the one of `sdxl` mends half precision for any base.
+
+    Raises:
+        BundleError, DownloadError: a single file needs a configuration, and the bundle has none to lend.
+    """
+    changes = {"vae": str(vae.absolute())} if vae else {}
+    if base is not None:
+        changes["base"] = str(base.absolute())
+    if any(path is not None and path.is_file() for path in (base, vae)):
+        changes["base_config"] = str(_configuration(bundle).absolute())
+    return bundle.model_copy(update=changes)
+
+
+def _configuration(bundle: Bundle) -> Path:
+    """The folder in the diffusers layout that describes this bundle's models: its base, or what was named for it."""
+    folders = [
+        part for part in ("base_config", "base") if bundle.has(part) and not bundle.is_single_file(part)
+    ]
+    if not folders:
+        raise BundleError(
+            f"The base of the bundle “{bundle.name}” is a single file, which holds weights alone. Name a folder in "
+            "the diffusers layout, of any SDXL model, as “base_config” in bundle.json: "
+            "“stabilityai/stable-diffusion-xl-base-1.0” is 3 MB, as only its configuration is fetched."
+        )
+    missing = []
+    for part in folders:
+        try:
+            return bundle.require(part)
+        except InstantIDError as error:
+            missing.append(error)
+    raise missing[0]
+
+
+def _load_vae(bundle: Bundle, dtype: torch.dtype) -> AutoencoderKL:
+    path = bundle.require("vae")
+    with _explained("VAE", path):
+        if path.is_file():
+            vae = single_files.load_vae(path, _configuration(bundle), dtype=dtype)
+        else:
+            vae = AutoencoderKL.from_pretrained(path, dtype=dtype, variant=_variant(path))
+    _check_whole(vae, "VAE", path)
+    return vae
 
 
 def load_controlnet(
@@ -75,6 +128,9 @@ def load_controlnet(
         BundleError: it cannot be loaded, is not of that kind, or was made for another kind of base model.
     """
     path = bundle.require(part)
+    if path.is_file():
+        with _explained(part, path):
+            return single_files.load_controlnet(path, unet, kind)
     with _explained(part, path):
         net, read = kind.from_pretrained(
             path, dtype=unet.dtype, variant=_variant(path), local_files_only=True, output_loading_info=True
@@ -131,6 +187,8 @@ def load_image_encoder(bundle: Bundle, dtype: torch.dtype) -> CLIPVisionModelWit
 def controlnet_bytes(bundle: Bundle, part: str, dtype: torch.dtype, kind: type[ControlNet]) -> int:
     """Memory that a ControlNet takes in that precision. Reads its configuration, none of its weights."""
     path = bundle.require(part)
+    if path.is_file():
+        return weight_kinds.read_header(path).numbers * dtype.itemsize
     with _explained(part, path), init_empty_weights():
         net = kind.from_config(kind.load_config(path, local_files_only=True))
     return sum(weight.numel() for weight in net.parameters()) * dtype.itemsize
@@ -148,7 +206,7 @@ def _check_base(base: StableDiffusionXLPipeline, path: Path) -> None:
             "picture's size. Choose an SDXL model in the diffusers layout."
         )
     for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
-        _check_whole(getattr(base, name), name, path / name)
+        _check_whole(getattr(base, name), name, path / name if path.is_dir() else path)
     for tokenizer, encoder in pairs:
         # transformers makes up a tokenizer of a few special tokens where its files are missing.
         if not MADE_UP < len(tokenizer) <= encoder.config.vocab_size:
@@ -193,7 +251,11 @@ def _explained(what: str, path: Path) -> Iterator[None]:
         with _without_progress_bars():
             yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        remedy = (
+            "Download the file again, or choose another SDXL checkpoint."
+            if path.is_file()
+            else "Fetch the bundle again, or check that the folder holds an SDXL model in the diffusers layout."
+        )
         raise BundleError(
-            f"The {what} at {path} cannot be loaded: {str(error).strip().splitlines()[0]} "
-            "Fetch the bundle again, or check that the folder holds an SDXL model in the diffusers layout."
+            f"The {what} at {path} cannot be loaded: {str(error).strip().splitlines()[0]} {remedy}"
         ) from error

@@ -3,7 +3,7 @@
 import difflib
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,6 +72,11 @@ class Bundle(BaseModel):
     identitynet: Source
     identity_adapter: Source
     faces: FaceModels | None = None
+    base_config: Source | None = Field(
+        None,
+        description="A folder in the diffusers layout that describes a base which is a single file; of a place on "
+        "the hub only configuration and vocabularies are fetched.",
+    )
     vae: Source | None = None
     previewer: Source | None = None
     controlnets: dict[str, Source] = {}
@@ -134,10 +139,19 @@ class Bundle(BaseModel):
             )
         path = (self.folder or Path()) / Path(sources[part]).expanduser()
         on_hub = hub_parts.parse(sources[part])
+        if part == "base_config" and on_hub is not None:
+            on_hub = replace(on_hub, only_texts=True)
         if on_hub is None or self.folder is None:
             return on_hub or path
         # A folder that bears the first half of the name is no hub account, even when its second half is missing.
         return path if (self.folder / on_hub.repo.split("/")[0]).is_dir() else on_hub
+
+    def is_single_file(self, part: str) -> bool:
+        """Whether the part is one file of weights, here or on the hub, and no folder of a loader's layout."""
+        place = self.place(part)
+        if isinstance(place, HubSource):
+            return Path(place.inside).suffix in weight_files.WEIGHTS
+        return place.is_file()
 
     def parts(self) -> list[PartStatus]:
         """Every part as it stands on this machine, for `doctor`, `fetch` and the page."""

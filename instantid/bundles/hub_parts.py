@@ -33,12 +33,14 @@ class Hub:
 @dataclass(frozen=True, kw_only=True)
 class HubSource:
     """A place in a hub repository: `inside` is a folder or a file ("" is the whole repository), `files` names some
-    files of that folder (empty: those that a loader needs), `revision` a branch, tag or commit."""
+    files of that folder (empty: those that a loader needs), `revision` a branch, tag or commit. `only_texts` leaves
+    the weights out: configurations and vocabularies are wanted alone."""
 
     repo: str
     inside: str = ""
     files: tuple[str, ...] = ()
     revision: str | None = None
+    only_texts: bool = False
 
 
 _SOURCE = re.compile(

@@ -13,6 +13,7 @@ _SDXL = "CreativeML Open RAIL++-M: use-based restrictions, to be passed on."
 SDXL = {
     "name": "sdxl",
     "base": "wangqixun/YamerMIX_v8",
+    "base_config": "stabilityai/stable-diffusion-xl-base-1.0",  # for checkpoints of one file; fetched without weights
     "identitynet": "InstantX/InstantID/ControlNetModel",
     "identity_adapter": "InstantX/InstantID/ip-adapter.bin",
     # A mirror of insightface's antelopev2.zip, whose own address was lost for a while (InstantID#38). The other
@@ -41,6 +42,7 @@ SDXL = {
     "image_encoder": "h94/IP-Adapter/sdxl_models/image_encoder",
     "licences": {
         "base": f"MIT by its tag; a merge of SDXL models, so read it together with {_SDXL}",
+        "base_config": _SDXL,
         "identitynet": _INSTANTID,
         "identity_adapter": _INSTANTID,
         "faces": "insightface antelopev2: non-commercial research only.",
