@@ -6,25 +6,37 @@ Everything that one request changes in a model is lent for its length and restor
 import logging
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline
-from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from PIL import Image
 
-from . import acceleration, faces, identity, images, loading, prompts, scene, schedulers
+from . import (
+    acceleration,
+    faces,
+    images,
+    loading,
+    models,
+    placing,
+    prompts,
+    remedies,
+    scene,
+    schedulers,
+    style_reference,
+)
 from .acceleration import Plan
 from .bundles import Bundle
 from .controls import Annotators
 from .errors import BundleError, InvalidRequest, OutOfMemory
-from .preview import Preview
+from .guides import ControlNets, active, check_control
+from .nets import Guide
+from .painting import OnPass, Painter, Start, steps_of
 from .progress import Clock, OnStep, Reporter, stream
 from .request import MAX_SEED, Face, Request, Result, Step
 from .scene import Scene
+from .second_passes import detail_face, enlarge
 from .styles import Style, find_style, load_styles
 
 logger = logging.getLogger(__name__)
@@ -36,7 +48,7 @@ class Engine:
     def __init__(
         self,
         bundle: Bundle,
-        pipeline: StableDiffusionXLControlNetPipeline,
+        loaded: models.Models,
         finder: faces.FaceFinder | None,
         plan: Plan,
         styles: Mapping[str, Style],
@@ -44,15 +56,13 @@ class Engine:
         self.bundle = bundle
         self.plan = plan
         self.styles = styles
-        self._pipeline = pipeline
         self._finder = finder
-        self._scheduler_config = dict(pipeline.scheduler.config)  # as published; every scheduler starts here
-        self._preview = Preview(pipeline.vae)
-        self._identity = identity.attach(pipeline, bundle.require("identity_adapter"), pipeline.controlnet)
-        self._annotators = Annotators(bundle)
-        self._nets: dict[str, ControlNetModel] = {}
+        self._models: models.Models | None = loaded
+        self._weights: tuple[str | None, str | None] = (None, None)  # which base and VAE `_models` has
+        self._annotators = Annotators(bundle, plan.device if plan.placement == "resident" else None)
+        self._controlnets = ControlNets(bundle)
         self._lock = threading.Lock()
-        acceleration.place(plan, pipeline)
+        acceleration.place(plan, loaded.pipeline)
 
     @classmethod
     def load(
@@ -63,6 +73,7 @@ class Engine:
         dtype: torch.dtype | None = None,
         placement: acceleration.Placement | None = None,
         styles: Mapping[str, Style] | None = None,
+        models_in: Sequence[Path] = (),
     ) -> "Engine":
         """Load a bundle's weights from this machine. Nothing is downloaded: `bundles.fetch` does that.
 
@@ -72,19 +83,20 @@ class Engine:
             dtype: None takes float16 on CUDA and float32 elsewhere.
             placement: None chooses by the memory that is free.
             styles: presets by name; None takes the ones that come along.
+            models_in: folders with weights that requests may name: ComfyUI's, A1111's, or plain ones.
         """
         if not isinstance(bundle, Bundle):
             bundle = loading.open_bundle(bundle)
         device = torch.device(device) if device else acceleration.choose_device()
-        pipeline = loading.load_pipeline(bundle, dtype or acceleration.choose_dtype(device))
-        plan = acceleration.make_plan(pipeline, device, placement)
+        loaded = models.load(bundle, dtype or acceleration.choose_dtype(device))
+        plan = acceleration.make_plan(loaded.pipeline, device, placement)
         finder = None
         if bundle.faces:
             # On a card that is short of memory the face models stay off it (InstantID#61).
             gpu = device.type == "cuda" and plan.placement == "resident"
             finder = faces.load_finder(bundle.faces.kind, bundle.require("faces"), gpu=gpu)
         logger.info("Loaded the bundle %s: %s", bundle.name, plan)
-        return cls(bundle, pipeline, finder, plan, load_styles() if styles is None else styles)
+        return cls(bundle, loaded, finder, plan, load_styles() if styles is None else styles)
 
     def find_faces(self, photo: Image.Image | Path | str) -> list[Face]:
         """The faces in a photo, largest first; none is an empty list."""
@@ -107,25 +119,43 @@ class Engine:
         with self._lock, _readable_memory_errors(request):
             clock = Clock()
             request = self._with_defaults(request)
-            report = Reporter(on_step, request.steps * request.images)
+            plan = passes(request)
+            report = Reporter(on_step, sum(plan) * request.images)
             report(0)
             with clock("faces"):
-                there = scene.read(request, self._finder, self._area)
+                there = scene.read(request, self._finder, self._area(request))
                 request = request.replace(width=there.width, height=there.height)
             with clock("control maps"):
-                maps = {"keypoints": there.keypoint_map}
-                maps |= {name: there.map(name, self._annotators.draw) for name in _active(request)}
-            with self._lent(request, there) as pipeline:
-                with clock("prompt"):
-                    text = prompts.encode(pipeline, *self._styled(request), device=self.plan.device)
-                with clock("pictures"):
-                    # One by one: a run of four needs no more memory than one, and each repeats by its seed.
-                    pictures = [
-                        self._denoise(pipeline, request, there, maps, text, report, i)
-                        for i in range(request.images)
-                    ]
+                maps = {} if request.free_pose else {"keypoints": there.keypoint_map}
+                for name, control in active(request.controls).items():
+                    maps[name] = there.map(name, control, self._annotators.draw)
+            with clock("models"):
+                loaded = self._loaded(request)
+                guides = self._controlnets.guides(request.controls, maps, loaded.pipeline.unet)
+            with clock("prompt"):
+                acceleration.place(self.plan, loaded.pipeline)
+                text = prompts.encode(loaded.pipeline, *self._styled(request), device=self.plan.device)
+                style = loaded.style_sources(request, self.plan)
+            painter = Painter(
+                pipeline=loaded.pipeline,
+                identity=loaded.identity,
+                plan=self.plan,
+                request=request,
+                text=text,
+                style=style,
+                style_width=loaded.style_width,
+                scheduler=lambda: schedulers.build(request.scheduler, loaded.scheduler_config, request.steps),
+                preview=loaded.preview,
+            )
+            notes: list[str] = []
+            with clock("pictures"):
+                # One by one: a run of four needs no more memory than one, and each repeats by its seed.
+                pictures = [
+                    self._picture(painter, there, guides, plan, i, report, notes)
+                    for i in range(request.images)
+                ]
             with clock("likeness"):
-                likeness = self._likeness(pictures, there.face)
+                likeness = self._likeness(pictures, there)
             return Result(
                 images=pictures,
                 seed=request.seed,
@@ -133,6 +163,7 @@ class Engine:
                 timings=clock.seconds | {"total": sum(clock.seconds.values())},
                 control_maps=maps,
                 likeness=likeness,
+                notes=notes,
                 bundle={
                     "name": self.bundle.name,
                     "untrained": self.bundle.untrained,
@@ -148,21 +179,23 @@ class Engine:
         """
         yield from stream(lambda on_step: self.generate(request, on_step))
 
-    @property
-    def _area(self) -> tuple[int, int]:
-        return self.bundle.defaults.width, self.bundle.defaults.height
+    def _area(self, request: Request) -> tuple[int, int]:
+        """The pixel budget where the request names no size."""
+        area = self.bundle.defaults.width, self.bundle.defaults.height
+        return remedies.off_size(area) if request.off_size else area
 
     def _with_defaults(self, request: Request) -> Request:
         """Fill in what was left open, and refuse early what this bundle cannot do."""
         if request.style is not None:
             find_style(self.styles, request.style)
-        if request.style_image is not None and request.style_strength > 0:
-            raise InvalidRequest("Style pictures do not work yet. Leave style_image out, or choose a preset.")
-        for name in _active(request):
-            if not self.bundle.has(f"controlnets.{name}"):
-                raise InvalidRequest(
-                    f"The bundle “{self.bundle.name}” has no {name} ControlNet: set it to 0."
-                )
+        if style_reference.is_asked(request):
+            style_reference.check_bundle(self.bundle)
+        for name in active(request.controls):
+            check_control(self.bundle, name)
+        if request.repaint_mask is not None and request.upscale > 1 and request.upscale_by == "latents":
+            raise InvalidRequest(
+                "Latents cannot keep what lies outside a mask: choose upscale_by “pixels”, or leave the mask out."
+            )
         defaults = self.bundle.defaults
         return request.replace(
             seed=secrets.randbelow(MAX_SEED - request.images) if request.seed is None else request.seed,
@@ -178,93 +211,105 @@ class Engine:
             return request.prompt, request.negative_prompt
         return find_style(self.styles, request.style).apply(request.prompt, request.negative_prompt)
 
-    @contextmanager
-    def _lent(self, request: Request, there: Scene) -> Iterator[StableDiffusionXLControlNetPipeline]:
-        """The pipeline, set up for one request; as before once it is over, however it ends."""
-        pipeline = self._pipeline
-        person = request.people[0]
-        scheduler = schedulers.build(request.scheduler, self._scheduler_config, request.steps)
-        extra = [self._net(name) for name in _active(request)]
-        with ExitStack() as lent:
-            for name in ("scheduler", "controlnet"):
-                lent.callback(setattr, pipeline, name, getattr(pipeline, name))
-            pipeline.scheduler = scheduler
-            if extra:
-                pipeline.controlnet = MultiControlNetModel([self._identity.net, *extra])
-            acceleration.place(self.plan, pipeline)
-            lent.enter_context(
-                self._identity.conditioning(
-                    there.face.embedding,
-                    adapter_strength=_own(person.adapter_strength, request.adapter_strength),
-                    mask=images.box_mask(there.face.box, there.width, there.height)
-                    if request.face_region
-                    else None,
-                )
-            )
-            yield pipeline
+    def _loaded(self, request: Request) -> models.Models:
+        """The models that a request wants; another base or VAE than the last one's is loaded first."""
+        wanted = (request.base, request.vae)
+        if self._models is None or self._weights != wanted:
+            bundle = self.bundle
+            self._models = None  # there may be no room for both
+            self._models = models.load(bundle, self.plan.dtype)
+            self._weights = wanted
+        return self._models
 
-    def _net(self, name: str) -> ControlNetModel:
-        if name not in self._nets:
-            self._nets[name] = loading.load_controlnet(
-                self.bundle, f"controlnets.{name}", self._pipeline.unet
-            )
-        return self._nets[name]
-
-    def _denoise(
+    def _picture(
         self,
-        pipeline: StableDiffusionXLControlNetPipeline,
-        request: Request,
+        painter: Painter,
         there: Scene,
-        maps: Mapping[str, Image.Image],
-        text: prompts.PromptEmbeddings,
-        report: Reporter,
+        guides: Sequence[Guide],
+        plan: Sequence[int],
         i: int,
+        report: Reporter,
+        notes: list[str],
     ) -> Image.Image:
-        guided = request.guidance_scale > 1  # as diffusers decides it
-        identity_strength = _own(request.people[0].identity_strength, request.identity_strength)
-        strengths = [identity_strength, *_active(request).values()]
-        several = len(strengths) > 1
+        """Image `i` of a run: painted, made larger, its faces painted again, as far as that is asked for."""
+        request, seed = painter.request, painter.request.seed + i
+        done = i * sum(plan)
 
-        def after_step(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            # Second-order samplers visit more timesteps than there are steps.
-            done = (index + 1) * request.steps // pipeline.num_timesteps
-            report(i * request.steps + done, lambda: self._preview(tensors["latents"]))
-            return tensors
+        def on_pass() -> OnPass:
+            """Reports the next pass, which begins where the last one ends."""
+            nonlocal done
+            before, done = done, done + next(lengths)
+            return lambda step, preview: report(before + step, preview)
 
-        return pipeline(
-            prompt_embeds=text.prompt_embeds,
-            pooled_prompt_embeds=text.pooled_prompt_embeds,
-            negative_prompt_embeds=text.negative_prompt_embeds if guided else None,
-            negative_pooled_prompt_embeds=text.negative_pooled_prompt_embeds if guided else None,
-            # diffusers moves ready embeddings to the device, and leaves their precision to the caller.
-            ip_adapter_image_embeds=[
-                self._identity.embeddings(there.face.embedding, guided=guided).to(pipeline.unet.dtype)
-            ],
-            image=list(maps.values()) if several else maps["keypoints"],
-            controlnet_conditioning_scale=strengths if several else strengths[0],
-            num_inference_steps=request.steps,
-            guidance_scale=request.guidance_scale,
-            generator=torch.Generator("cpu").manual_seed(request.seed + i),
-            width=request.width,
-            height=request.height,
-            callback_on_step_end=after_step,
-        ).images[0]
+        lengths = iter(plan)
+        start = None
+        if there.start is not None:
+            start = Start(picture=there.start, strength=request.start_strength, mask=there.repaint)
+        larger = request.upscale > 1
+        picture = painter.paint(
+            there,
+            request.people,
+            guides,
+            seed,
+            on_pass(),
+            start=start,
+            as_latents=larger and request.upscale_by == "latents",
+        )
+        if larger:
+            picture, there = enlarge(painter, there, guides, picture, seed, on_pass())
+        if request.face_detail:
+            faces_there = self._faces_in(picture, there)
+            for person, (planned, face) in enumerate(zip(there.faces, faces_there, strict=True)):
+                if face is None:
+                    notes.append(
+                        f"Face detail: no face was found in picture {i + 1} where person {person + 1} should be; the "
+                        "planned place was painted again."
+                    )
+                picture = detail_face(
+                    painter, there, person, face or planned, picture, self._side(), seed, on_pass()
+                )
+        return picture
 
-    def _likeness(self, pictures: list[Image.Image], person: Face) -> list[float | None] | None:
+    def _side(self) -> int:
+        """Of a square picture as large as the bundle's default one, in pixels."""
+        defaults = self.bundle.defaults
+        return round((defaults.width * defaults.height) ** 0.5 / images.GRID) * images.GRID
+
+    def _faces_in(self, picture: Image.Image, there: Scene) -> list[Face | None]:
+        """Everyone's face as it is found in a picture; None where there is none at a person's place."""
+        found = [] if self._finder is None else self._finder.find(picture)
+        if there.free_pose:
+            return [found[0] if found else None]
+        return placing.assigned(found, there.faces)
+
+    def _likeness(self, pictures: list[Image.Image], there: Scene) -> list[float | None] | None:
         if self._finder is None:
             return None
-        found = [self._finder.find(picture) for picture in pictures]
-        return [faces.likeness(there[0], person) if there else None for there in found]
+        told = []
+        for picture in pictures:
+            pairs = list(zip(self._faces_in(picture, there), there.faces, strict=True))
+            whole = all(face is not None for face, _ in pairs)
+            told.append(min(faces.likeness(face, person) for face, person in pairs) if whole else None)
+        return told
 
 
-def _own(value: float | None, common: float) -> float:
-    """A person's own setting, or the request's."""
-    return common if value is None else value
+def passes(request: Request) -> list[int]:
+    """How many steps each pass of one picture takes: painting it, making it larger, each face again.
 
-
-def _active(request: Request) -> dict[str, float]:
-    """The extra ControlNets that take part."""
-    return {name: control.strength for name, control in request.controls.items() if control.strength > 0}
+    Raises:
+        InvalidRequest: a strength leaves a pass nothing to do.
+    """
+    steps = request.steps
+    lengths = [steps]
+    if request.start_image is not None:
+        lengths = [steps_of(steps, request.start_strength, "start_strength")]
+    if request.upscale > 1:
+        lengths.append(steps_of(steps, request.upscale_strength, "upscale_strength"))
+    if request.face_detail:
+        lengths += [steps_of(steps, request.face_detail_strength, "face_detail_strength")] * len(
+            request.people
+        )
+    return lengths
 
 
 @contextmanager

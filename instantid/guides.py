@@ -42,11 +42,7 @@ class ControlNets:
         """
         found = []
         for name, control in active(controls).items():
-            part = net_part(self._bundle, name)
-            if part is None:
-                raise InvalidRequest(
-                    f"The bundle “{self._bundle.name}” has no {name} ControlNet: set {name} to 0."
-                )
+            part = check_control(self._bundle, name)
             found.append(
                 Guide(
                     name=name,
@@ -76,6 +72,18 @@ class ControlNets:
                 )
             self._loaded[part] = net
         return self._loaded[part]
+
+
+def check_control(bundle: Bundle, name: ControlName) -> str:
+    """The bundle's part that serves a control.
+
+    Raises:
+        InvalidRequest: it has none.
+    """
+    part = net_part(bundle, name)
+    if part is None:
+        raise InvalidRequest(f"The bundle “{bundle.name}” has no {name} ControlNet: set {name} to 0.")
+    return part
 
 
 def active(controls: Mapping[ControlName, Control]) -> dict[ControlName, Control]:

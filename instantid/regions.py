@@ -58,10 +58,12 @@ def ellipses(boxes: Sequence[np.ndarray], width: int, height: int, *, grow: floa
     return mask
 
 
-def feathered(mask: np.ndarray, width: float) -> np.ndarray:
-    """Fade a mask out towards its edges, over `width` pixels inside it: nothing outside is ever touched."""
+def blended(new: Image.Image, old: Image.Image, mask: np.ndarray, fade: float) -> Image.Image:
+    """`new` inside the mask, fading into `old` over `fade` pixels towards its edge; outside, `old` to the pixel."""
     inside = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-    return np.clip(inside / max(width, 1), 0, 1).astype(np.float32)
+    share = np.clip(inside / max(fade, 1), 0, 1)[..., None]
+    mixed = share * np.asarray(new, np.float32) + (1 - share) * np.asarray(old, np.float32)
+    return Image.fromarray(mixed.round().astype(np.uint8))
 
 
 def _nearest(faces: Sequence[Face], width: int, height: int) -> np.ndarray:

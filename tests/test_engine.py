@@ -13,7 +13,7 @@ from PIL import Image
 from instantid import acceleration, faces, images
 from instantid.engine import Engine
 from instantid.errors import BundleError, Cancelled, InvalidRequest, InvalidStyle, OutOfMemory
-from instantid.request import Face, Person, Request, Result, Step
+from instantid.request import Control, Face, Person, Request, Result, Step
 from instantid.schedulers import SCHEDULERS
 
 
@@ -86,7 +86,9 @@ def test_pictures_equal_the_original_pipelines(engine, tiny, request_, changes):
 
 def test_an_extra_controlnet_equals_the_original_pipelines(engine, tiny, request_, photo):
     reference = request_.replace(pose_image=None, controls={})
-    canny = images.fit(photo.size, (64, 64)).image(engine._annotators.draw("canny", photo.resize((64, 48))))
+    canny = images.fit(photo.size, (64, 64)).image(
+        engine._annotators.draw("canny", photo.resize((64, 48)), Control())
+    )
     changes = {"extra_controls": ((tiny / "controlnets" / "canny", canny, 0.7),)}
     expected = original(tiny, reference, **changes)
     with engine_that_follows(engine, photo, request_) as request:
@@ -362,18 +364,16 @@ def test_requests_wait_for_each_other(engine, request_):
     ("changes", "error", "words"),
     [
         ({"style": "nonsense"}, InvalidStyle, "nonsense"),
-        ({"controls": {"depth": 0.5}}, InvalidRequest, "no depth ControlNet"),
         ({"controls": {"canny": 0.5}}, InvalidRequest, "needs a photo"),
         ({"pose_image": Image.new("RGB", (64, 64))}, BundleError, "no face model"),
-        ({"style_image": Image.new("RGB", (64, 64))}, InvalidRequest, "[Ss]tyle pictures"),
+        ({"upscale": 1.5, "upscale_strength": 0.1}, InvalidRequest, "upscale_strength of 0.1 leaves nothing"),
         ({"scheduler": "LCM", "steps": 60}, InvalidRequest, "at most 50"),
     ],
     ids=[
         "style",
-        "absent control",
         "control without photo",
         "pose without face model",
-        "style picture",
+        "nothing to do",
         "LCM steps",
     ],
 )
@@ -396,7 +396,7 @@ def test_running_out_of_memory_is_explained(engine, request_, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(engine._pipeline.unet, "forward", full)
+    monkeypatch.setattr(engine._models.pipeline.unet, "forward", full)
     with pytest.raises(OutOfMemory, match="smaller size"):
         engine.generate(request_)
     monkeypatch.undo()

@@ -1,0 +1,75 @@
+"""The models of one base: a pipeline with its adapters, and what belongs to them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionXLControlNetPipeline
+
+from . import identity, loading, style_reference
+from .acceleration import Plan
+from .adapter_file import check_style_fit, read_style_adapter, style_width
+from .branches import Source
+from .bundles import Bundle
+from .preview import Preview
+from .request import Request
+
+
+@dataclass(eq=False)
+class Models:
+    """What is loaded. Made by `load`.
+
+    Args:
+        bundle: what they come from.
+        pipeline: base, VAE and IdentityNet, with the adapters attached.
+        scheduler_config: as published; every scheduler starts here.
+        style_width: of the style adapter's embeddings; None where it is not on this machine.
+    """
+
+    bundle: Bundle
+    pipeline: StableDiffusionXLControlNetPipeline
+    scheduler_config: dict[str, Any]
+    preview: Preview
+    identity: identity.Identity
+    style_width: int | None
+    _encoder: style_reference.StyleEncoder | None = None
+
+    def style_sources(self, request: Request, plan: Plan) -> list[Source] | None:
+        """What the request's style and layout pictures add; None where no style adapter is attached.
+
+        The image encoder, larger than the UNet in SDXL's case, is loaded at the first style picture.
+        """
+        if style_reference.is_asked(request) and self._encoder is None:
+            self._encoder = style_reference.StyleEncoder(
+                loading.load_image_encoder(self.bundle, plan.dtype),
+                self.pipeline,
+                device=plan.device,
+                resident=plan.placement == "resident",
+            )
+        if self.style_width is None:
+            return None
+        return style_reference.sources(request, self._encoder, self.pipeline.unet)
+
+
+def load(bundle: Bundle, dtype: torch.dtype) -> Models:
+    """Load a bundle's base with both adapters, on the CPU.
+
+    The style adapter is attached wherever it has been fetched: diffusers takes all adapters at once, and one that
+    adds nothing costs its weights' memory and no time.
+    """
+    pipeline = loading.load_pipeline(bundle, dtype)
+    preview = Preview(pipeline.vae)
+    others, width = [], None
+    if any(part.name == "style_adapter" and part.present for part in bundle.parts()):
+        path = bundle.require("style_adapter")
+        weights = read_style_adapter(path)
+        check_style_fit(weights, pipeline.unet, path)
+        others, width = [weights], style_width(weights)
+    return Models(
+        bundle=bundle,
+        pipeline=pipeline,
+        scheduler_config=dict(pipeline.scheduler.config),
+        preview=preview,
+        identity=identity.attach(pipeline, bundle.require("identity_adapter"), pipeline.controlnet, *others),
+        style_width=width,
+    )

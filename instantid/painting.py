@@ -1,0 +1,201 @@
+"""One pass of denoising: a scene → a picture, from noise, from a picture, or in a part of one.
+
+All three kinds are diffusers' own pipelines over the same models; nothing is loaded or changed for them.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    SchedulerMixin,
+    StableDiffusionXLControlNetImg2ImgPipeline,
+    StableDiffusionXLControlNetInpaintPipeline,
+    StableDiffusionXLControlNetPipeline,
+)
+from PIL import Image
+
+from . import acceleration, branches, remedies
+from .acceleration import Plan
+from .errors import InvalidRequest
+from .identity import Identity, Sitter
+from .nets import Guide, Nets
+from .people import Person
+from .preview import Preview
+from .prompts import PromptEmbeddings
+from .regions import blended
+from .request import Request
+from .scene import Scene
+
+FEATHER = 0.02  # of the canvas' shorter side: how softly a painted part meets what stays
+OnPass = Callable[[int, Callable[[], Image.Image]], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """What a pass starts from.
+
+    Args:
+        picture: RGB of the canvas' size, or latents (1, c, h, w) of it.
+        strength: 0 to 1, how much is painted anew.
+        mask: (height, width), 1 where it is painted anew; None: everywhere. Not with latents.
+    """
+
+    picture: Image.Image | torch.Tensor
+    strength: float
+    mask: np.ndarray | None = None
+
+
+def steps_of(steps: int, strength: float, what: str) -> int:
+    """How many of `steps` a pass of that strength takes, as diffusers counts them.
+
+    Raises:
+        InvalidRequest: none; `what` is the strength's field.
+    """
+    taken = min(int(steps * strength), steps)
+    if taken < 1:
+        raise InvalidRequest(
+            f"A {what} of {strength:g} leaves nothing to do in {steps} steps. Raise it to {1 / steps:.2f} at least, "
+            "or take more steps."
+        )
+    return taken
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Painter:
+    """Paints for one request, as often and on as many scenes as asked.
+
+    Args:
+        pipeline: of the models; it stays as it is.
+        text: the prompts, on the plan's device.
+        style: sources of the style adapter; None where the pipeline has none.
+        scheduler: makes a fresh one.
+    """
+
+    pipeline: StableDiffusionXLControlNetPipeline
+    identity: Identity
+    plan: Plan
+    request: Request
+    text: PromptEmbeddings
+    style: Sequence[branches.Source] | None
+    style_width: int
+    scheduler: Callable[[], SchedulerMixin]
+    preview: Preview
+
+    def paint(
+        self,
+        there: Scene,
+        people: Sequence[Person],
+        guides: Sequence[Guide],
+        seed: int,
+        on_pass: OnPass,
+        *,
+        start: Start | None = None,
+        as_latents: bool = False,
+    ) -> Image.Image | torch.Tensor:
+        """Make one picture.
+
+        Args:
+            people: one per face of `there`, for their strengths.
+            guides: the extra ControlNets, their maps of the scene's size.
+            on_pass: called with the steps done so far and what makes a preview; what it raises ends the pass.
+            as_latents: return latents (1, c, h, w) instead of a picture.
+        """
+        request, guided = self.request, self.request.guidance_scale > 1  # as diffusers decides it
+        steps = request.steps if start is None else steps_of(request.steps, start.strength, "strength")
+        sitters = self._sitters(there, people)
+        negative = remedies.noise_face(self.identity.embedding_size, request.negative_noise, seed)
+        text = remedies.perturbed(self.text, request.perturbed_negative, seed)
+        faces = self.identity.sources(sitters)
+        adapters, widths, negatives = [faces], [self.identity.embedding_size], [negative]
+        if self.style is not None:
+            adapters.append(self.style)
+            widths.append(self.style_width)
+            negatives.append(None)
+        pipeline = self._pipeline(start, Nets(self.identity.net, guides))
+
+        def after_step(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            # Second-order samplers visit more timesteps than there are steps.
+            on_pass((index + 1) * steps // pipeline.num_timesteps, lambda: self.preview(tensors["latents"]))
+            return tensors
+
+        with ExitStack() as lent:
+            lent.enter_context(self.identity.lend(sitters, negative))
+            lent.enter_context(branches.lend(pipeline, adapters, there.size))
+            lent.enter_context(
+                remedies.rescaled_guidance(pipeline.unet, request.guidance_scale, request.cfg_rescale)
+            )
+            made = pipeline(
+                prompt_embeds=text.prompt_embeds,
+                pooled_prompt_embeds=text.pooled_prompt_embeds,
+                negative_prompt_embeds=text.negative_prompt_embeds if guided else None,
+                negative_pooled_prompt_embeds=text.negative_pooled_prompt_embeds if guided else None,
+                ip_adapter_image_embeds=[
+                    # diffusers moves ready embeddings to the device, and leaves their precision to the caller.
+                    branches.embeddings(sources, width, guided=guided, negative=away).to(pipeline.unet.dtype)
+                    for sources, width, away in zip(adapters, widths, negatives, strict=True)
+                ],
+                controlnet_conditioning_scale=[1.0, *(guide.strength for guide in guides)],
+                control_guidance_start=[0.0, *(guide.start for guide in guides)],
+                control_guidance_end=[1.0, *(guide.end for guide in guides)],
+                num_inference_steps=request.steps,
+                guidance_scale=request.guidance_scale,
+                generator=torch.Generator("cpu").manual_seed(seed),
+                width=there.width,
+                height=there.height,
+                callback_on_step_end=after_step,
+                output_type="latent" if as_latents else "pil",
+                **_pictures(start, [there.keypoint_map, *(guide.map for guide in guides)]),
+            ).images
+        if as_latents:
+            return made
+        if start is None or start.mask is None:
+            return made[0]
+        return blended(made[0], start.picture, start.mask, FEATHER * min(there.size))
+
+    def _sitters(self, there: Scene, people: Sequence[Person]) -> list[Sitter]:
+        request = self.request
+        return [
+            Sitter(
+                embedding=face.embedding,
+                identity_strength=0.0
+                if there.free_pose
+                else _own(person.identity_strength, request.identity_strength),
+                adapter_strength=_own(person.adapter_strength, request.adapter_strength),
+                mask=mask,
+                keypoint_map=there.keypoints_of(i),
+            )
+            for i, (face, person, mask) in enumerate(zip(there.faces, people, there.masks(), strict=True))
+        ]
+
+    def _pipeline(self, start: Start | None, nets: Nets) -> StableDiffusionXLControlNetPipeline:
+        kind = StableDiffusionXLControlNetPipeline
+        if start is not None:
+            kind = (
+                StableDiffusionXLControlNetImg2ImgPipeline
+                if start.mask is None
+                else StableDiffusionXLControlNetInpaintPipeline
+            )
+        parts = self.pipeline.components | {"controlnet": nets, "scheduler": self.scheduler()}
+        pipeline = kind(**parts, add_watermarker=False)
+        pipeline.set_progress_bar_config(disable=True)
+        acceleration.place(self.plan, pipeline)
+        return pipeline
+
+
+def _pictures(start: Start | None, maps: list[Image.Image]) -> dict[str, Any]:
+    """The pictures of a call, by the names that the pipeline for such a start gives them."""
+    if start is None:
+        return {"image": maps}
+    given = {"image": start.picture, "control_image": maps, "strength": start.strength}
+    if start.mask is not None:
+        given["mask_image"] = Image.fromarray((start.mask > 0.5).astype(np.uint8) * 255)
+    return given
+
+
+def _own(value: float | None, common: float) -> float:
+    """A person's own setting, or the request's."""
+    return common if value is None else value
