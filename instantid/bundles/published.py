@@ -16,11 +16,11 @@ SDXL = {
     "base_config": "stabilityai/stable-diffusion-xl-base-1.0",  # for checkpoints of one file; fetched without weights
     "identitynet": "InstantX/InstantID/ControlNetModel",
     "identity_adapter": "InstantX/InstantID/ip-adapter.bin",
-    # A mirror of insightface's antelopev2.zip, whose own address was lost for a while (InstantID#38). The other
-    # three models of the pack are not read.
+    # A mirror of insightface's antelopev2.zip, whose own address was lost for a while (InstantID#38). Of
+    # the pack's other three models, genderage alone is read: it guesses ages, for advice on photos.
     "faces": {
         "kind": "insightface",
-        "path": "DIAMONIK7777/antelopev2/{scrfd_10g_bnkps.onnx,glintr100.onnx}",
+        "path": "DIAMONIK7777/antelopev2/{scrfd_10g_bnkps.onnx,glintr100.onnx,genderage.onnx}",
     },
     "vae": "madebyollin/sdxl-vae-fp16-fix",
     "previewer": "madebyollin/taesdxl",
