@@ -16,7 +16,7 @@ LAYERS = [
     "errors",
     "people image_files",
     "request dotted",
-    "images styles bundles face_drawing views",
+    "images styles bundles face_drawing views saved_person",
     "prints provenance adapter_file library mini_tokenizer saved_people regions placing",
     "metadata branches",
     "batch",
