@@ -4,6 +4,8 @@ Such a file holds weights alone. Configuration and vocabularies come from a fold
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -50,7 +52,7 @@ def load_checkpoint(
     with safe_open(file, framework="pt") as tensors:
         second = {name: tensors.get_tensor(name) for name in header.shapes if name.startswith(SECOND_ENCODER)}
     options = {} if with_vae else {"vae": None}
-    try:
+    with _told_what_lacks(file):
         pipeline = StableDiffusionXLPipeline.from_single_file(
             str(file),
             config=str(configuration),
@@ -67,8 +69,6 @@ def load_checkpoint(
             local_files_only=True,
             **options,
         )
-    except SingleFileComponentError as error:
-        raise BundleError(f"{file.name} lacks a part: {str(error).splitlines()[0]}") from error
     if (has := sum(name.startswith(UNET) for name in header.shapes)) != len(pipeline.unet.state_dict()):
         raise BundleError(
             f"{file.name} is an SDXL checkpoint of another build: its UNet has {has} tensors, that of "
@@ -106,9 +106,10 @@ def load_vae(file: Path, configuration: Path, *, dtype: torch.dtype) -> Autoenco
                 for old, new in _OLD_NAMES.items():
                     short = short.replace(old, new)
                 weights[short] = tensors.get_tensor(name)
-    return AutoencoderKL.from_single_file(
-        weights, config=str(configuration), subfolder="vae", dtype=dtype, local_files_only=True
-    )
+    with _told_what_lacks(file):
+        return AutoencoderKL.from_single_file(
+            weights, config=str(configuration), subfolder="vae", dtype=dtype, local_files_only=True
+        )
 
 
 def load_controlnet(
@@ -134,6 +135,22 @@ def load_controlnet(
         )
     net.load_state_dict({name: each.to(unet.dtype) for name, each in weights.items()}, assign=True)
     return net.eval()
+
+
+@contextmanager
+def _told_what_lacks(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except SingleFileComponentError as error:
+        raise BundleError(f"{file.name} lacks a part. {str(error).splitlines()[0]}") from error
+    except (
+        NotImplementedError,
+        KeyError,
+    ) as error:  # torch's and diffusers' words for weights that are not there
+        raise BundleError(
+            f"{file.name} lacks some of its weights ({str(error).splitlines()[0]}): it was made for another "
+            "architecture, or badly converted. Choose another file."
+        ) from error
 
 
 def _check_unet(header: Header, file: Path, configuration: Path) -> None:

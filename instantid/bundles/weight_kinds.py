@@ -122,6 +122,8 @@ def _identify_checkpoint(header: Header) -> tuple[Kind, str]:
         if header.begins("conditioner.embedders.0.model."):
             return "other", "the SDXL refiner, which only finishes pictures of another model"
         return "other", "a UNet alone, without the text encoders of a whole checkpoint"
+    if not header.begins("conditioner.embedders.0.transformer."):
+        return "other", "an SDXL checkpoint without its first text encoder"
     if (channels := header.shapes[ENTRY][1]) == 9:
         return "other", "an SDXL inpainting checkpoint, whose UNet has nine input channels instead of four"
     if channels != 4:
