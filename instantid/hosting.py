@@ -5,7 +5,7 @@ how long a run will take. Knows engines, not pages.
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +81,7 @@ def load_engine(
     device: str | None = None,
     placement: str | None = None,
     styles: Mapping[str, Style] | None = None,
+    models: Sequence[Path] = (),
 ) -> "Engine":
     """Import the libraries, which takes seconds, and load the bundle."""
     from . import acceleration
@@ -89,7 +90,7 @@ def load_engine(
     if placement is not None and placement not in acceleration.PLACEMENTS:
         places = ", ".join(acceleration.PLACEMENTS)
         raise BundleError(f"There is no placement {placement!r}: take one of {places}.")
-    return Engine.load(bundle, device=device, placement=placement, styles=styles)
+    return Engine.load(bundle, device=device, placement=placement, styles=styles, models_in=models)
 
 
 class Standby:
