@@ -98,11 +98,11 @@ def describe(result: Result, i: int) -> dict[str, Any]:
 
 def caption(result: Result, i: int) -> str:
     """One line about image `i` for people: how it was made, and plainly when the weights are untrained."""
-    request = result.request
+    width, height = result.images[i].size
     parts = [
         f"Made with InstantID Studio ({result.bundle.get('name', 'unknown bundle')})",
         f"seed {result.seeds[i]}",
-        f"{request.width}×{request.height}",
+        f"{width}×{height}",
     ]
     if result.bundle.get("untrained"):
         parts.append("untrained weights: shows nothing, resembles nobody")

@@ -86,7 +86,7 @@ def full_request(files, face, **changes) -> Request:
         face_region=False,
         pose_image=Photo(image=files["pose"], face=3),
         controls={
-            "canny": Control(strength=0.4, low=7, high=9),
+            "canny": Control(strength=0.7, low=7, high=9),
             "pose": Control(map=files["skeleton"], end=0.5),
         },
         style_image=files["style"],

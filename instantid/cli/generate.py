@@ -8,137 +8,121 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..bundles import is_published
+from .. import dotted
 from ..errors import InvalidRequest
-from ..request import Person, Photo, Request, Step
-from .terminal import BUNDLES, DeviceOption, PlacementOption, console, load_engine
+from ..people import Photo
+from ..request import Request, Result, Step
+from .options import with_options
+from .people_options import refuse_gaps
+from .saved import opener
+from .settings import read_settings, setting_options
+from .terminal import (
+    BUNDLES,
+    MACHINE,
+    DeviceOption,
+    ModelsOption,
+    PeopleFolderOption,
+    PlacementOption,
+    StylesOption,
+    console,
+    load_engine,
+    note,
+)
 
 
-def _about(field: str) -> str:
-    return Request.model_fields[field].description or ""
-
-
+@with_options(setting_options())
 def generate(
-    face: Annotated[
-        list[Path], typer.Option(help="A photo of the face. Several of one person are averaged.")
-    ],
-    prompt: Annotated[str | None, typer.Option(help=_about("prompt"))] = None,
-    pose: Annotated[Path | None, typer.Option(help=_about("pose_image"))] = None,
-    style: Annotated[str | None, typer.Option(help=_about("style"))] = None,
-    control: Annotated[
-        list[str] | None, typer.Option(help="pose, canny or depth and its strength, such as canny=0.4.")
-    ] = None,
+    *,
+    given: Mapping[str, Any],
+    models: ModelsOption = None,
+    styles: StylesOption = None,
+    people_folder: PeopleFolderOption = None,
     out: Annotated[Path, typer.Option(help="Where the PNG goes. Several are numbered.")] = Path(
         "picture.png"
     ),
-    negative: Annotated[str | None, typer.Option(help=_about("negative_prompt"))] = None,
-    seed: Annotated[int | None, typer.Option(help="Default: a random one, which is told.")] = None,
-    steps: Annotated[int | None, typer.Option(help=_about("steps"))] = None,
-    cfg: Annotated[float | None, typer.Option(help=_about("guidance_scale"))] = None,
-    scheduler: Annotated[str | None, typer.Option(help=_about("scheduler"))] = None,
-    identity_strength: Annotated[float | None, typer.Option(help=_about("identity_strength"))] = None,
-    adapter_strength: Annotated[float | None, typer.Option(help=_about("adapter_strength"))] = None,
-    face_region: Annotated[bool | None, typer.Option(help=_about("face_region"))] = None,
-    width: Annotated[int | None, typer.Option(help=_about("width"))] = None,
-    height: Annotated[int | None, typer.Option(help=_about("height"))] = None,
-    images: Annotated[int | None, typer.Option(help=_about("images"))] = None,
-    face_number: Annotated[int, typer.Option(help="Which face of each face photo; 1 is the largest.")] = 1,
-    pose_face_number: Annotated[int, typer.Option(help="Which face of the pose photo.")] = 1,
-    from_: Annotated[
-        Path | None, typer.Option("--from", help="Repeat this picture of ours; other options change it.")
-    ] = None,
-    styles: Annotated[
-        list[Path] | None, typer.Option(help="A folder of your own presets, in the format of style_presets/.")
-    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Repeat this picture of ours, given its photos again; other options change it."
+        ),
+    ] = None,
     bundle: Annotated[
-        str | None, typer.Option(help=f"{BUNDLES} Default: the one of --from, else mini.")
+        str | None,
+        typer.Option(help=f"{BUNDLES} Default: the one of --from, else mini.", rich_help_panel=MACHINE),
     ] = None,
     device: DeviceOption = None,
     placement: PlacementOption = None,
 ) -> None:
-    """Make a picture of the person in the photos."""
+    """Make a picture of the people in the photos.
+
+    Up to four people: --face a.jpg --face2 b.jpg, from left to right; every option about a person takes the number.
+    """
     from .. import metadata
-    from ..images import open_image
     from ..styles import find_style, load_styles
 
-    settings = {
-        "prompt": prompt,
-        "negative_prompt": negative,
-        "style": style,
-        "controls": _controls(control) if control else None,
-        "seed": seed,
-        "steps": steps,
-        "guidance_scale": cfg,
-        "scheduler": scheduler,
-        "identity_strength": identity_strength,
-        "adapter_strength": adapter_strength,
-        "face_region": face_region,
-        "width": width,
-        "height": height,
-        "images": images,
-    }
-    given = {name: value for name, value in settings.items() if value is not None}
-    references = [Photo(image=path, face=face_number) for path in face]
-    pose_image = Photo(image=pose, face=pose_face_number) if pose else None
+    values = read_settings(given, opener(people_folder))
+    refuse_gaps(values)
     record = metadata.read(from_) if from_ else None
     bundle = bundle or (_bundle_of(record.bundle) if record else "mini")
     if record is None:
-        people = [Person(references=references)]
-        request = Request(people=people, pose_image=pose_image, **({"seed": None} | given))
+        request = Request(**dotted.put_in({"seed": None}, values))
     else:
-        request, differences = metadata.restore(record, references, pose_image=pose_image, **given)
+        request, differences = metadata.restore(record, values)
         for difference in differences:
-            console.print(f"[yellow]Note:[/yellow] {escape(difference)} The result will differ.")
+            note(f"{difference} The result will differ.")
     # Loading takes minutes with large weights: what can be refused is refused before.
     paths = _paths(out, request.images, overwrite)
     presets = load_styles(*(styles or ()))
     if request.style is not None:
         find_style(presets, request.style)
-    for photo in (*references, *([pose_image] if pose_image else [])):
-        open_image(photo.image)
-    engine = load_engine(bundle, device, placement, presets)
-    columns = (TextColumn("Generating"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        for event in engine.stream(request):
-            if isinstance(event, Step):
-                bar.update(task, completed=event.step, total=event.total)
-            else:
-                result = event
+    open_pictures(request)
+    engine = load_engine(bundle, device, placement, presets, models or ())
+    result = _run(engine, request)
     metadata.save(result, paths)
     for i, path in enumerate(paths):
         likeness = result.likeness and result.likeness[i]
         told = f", likeness {likeness:.2f}" if likeness is not None else ", no face found in it"
         console.print(f"Wrote {escape(str(path))}: seed {result.seeds[i]}{told if result.likeness else ''}")
-    if record is not None:
-        for difference in metadata.made_otherwise(record, result.bundle):
-            console.print(f"[yellow]Note:[/yellow] {escape(difference)} The result may differ.")
+    for sentence in result.notes:
+        note(sentence)
+    for difference in metadata.made_otherwise(record, result.bundle) if record else ():
+        note(f"{difference} The result may differ.")
     if result.bundle["untrained"]:
-        console.print("[yellow]Note:[/yellow] these weights are untrained: the picture is abstract.")
+        note("these weights are untrained: the picture is abstract.")
+
+
+def open_pictures(request: Request) -> None:
+    """Refuse pictures that cannot be opened."""
+    from ..images import open_image
+
+    for picture in dotted.take_apart(request)[1].values():
+        if isinstance(picture, Photo):
+            open_image(picture.image)
+
+
+def _run(engine: Any, request: Request) -> Result:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Generating", total=None)
+        for event in engine.stream(request):
+            if isinstance(event, Step):
+                bar.update(
+                    task, completed=event.step, total=event.total, description=event.note or "Generating"
+                )
+            else:
+                result = event
+    return result
 
 
 def _bundle_of(made_with: Mapping[str, Any]) -> str:
     """The bundle that a picture names. Never a folder: the file may be a stranger's."""
     name = str(made_with.get("name"))
-    if name != "mini" and not is_published(name):
+    if name not in ("mini", "sdxl") and not name.startswith("sdxl:"):
         raise InvalidRequest(
             f"The picture was made with a bundle called “{name}”: give its folder as --bundle."
         )
     return name
-
-
-def _controls(given: list[str]) -> dict[str, float]:
-    controls = {}
-    for text in given:
-        name, _, strength = text.partition("=")
-        try:
-            controls[name] = float(strength)
-        except ValueError:
-            raise InvalidRequest(
-                f"--control wants a name and a strength, such as canny=0.4; got {text!r}."
-            ) from None
-    return controls
 
 
 def _paths(out: Path, images: int, overwrite: bool) -> list[Path]:

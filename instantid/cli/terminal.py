@@ -3,8 +3,9 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,11 +17,42 @@ from ..errors import InstantIDError
 # Unwrapped: paths and the commands that repair things are there to be copied.
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
-BUNDLES = "mini, sdxl, sdxl:<base>, sdxl+union, or a folder with bundle.json."
-BundleOption = Annotated[str, typer.Option(help=BUNDLES)]
-DeviceOption = Annotated[str | None, typer.Option(help="cuda, mps or cpu. Default: the fastest there is.")]
+BUNDLES = "mini, sdxl, sdxl:<base>, or a folder with bundle.json."
+MACHINE = "Machine"  # a heading of --help
+BundleOption = Annotated[str, typer.Option(help=BUNDLES, rich_help_panel=MACHINE)]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(help="cuda, mps or cpu. Default: the fastest there is.", rich_help_panel=MACHINE),
+]
 PlacementOption = Annotated[
-    str | None, typer.Option(help="resident, “model offload” or “group offload”. Default: by free memory.")
+    str | None,
+    typer.Option(
+        help="resident, “model offload” or “group offload”. Default: by free memory.", rich_help_panel=MACHINE
+    ),
+]
+ModelsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="A folder with LoRAs, checkpoints, VAEs and embeddings to name: ComfyUI's, A1111's or a plain one. "
+        "Again for more.",
+        envvar="INSTANTID_MODELS",
+        rich_help_panel="Weights",
+    ),
+]
+StylesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="A folder of your own presets, in the format of style_presets/.",
+        rich_help_panel="Prompt and style",
+    ),
+]
+PeopleFolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where people are saved. They are biometric data: choose a folder that is yours alone.",
+        envvar="INSTANTID_PEOPLE",
+        rich_help_panel="People",
+    ),
 ]
 
 
@@ -58,11 +90,15 @@ def quieten() -> None:
 
 
 def load_engine(
-    bundle: str, device: str | None, placement: str | None, styles: Mapping[str, Any] | None = None
+    bundle: str,
+    device: str | None,
+    placement: str | None,
+    styles: Mapping[str, Any] | None = None,
+    models: Sequence[Path] = (),
 ) -> Any:
     """Load a bundle, with a sign of life meanwhile."""
     from .. import hosting
 
     with console.status(f"Loading {escape(bundle)} …"):
         opened = hosting.open_bundle(bundle)
-        return hosting.load_engine(opened, device=device, placement=placement, styles=styles)
+        return hosting.load_engine(opened, device=device, placement=placement, styles=styles, models=models)
