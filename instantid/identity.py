@@ -134,7 +134,7 @@ class Identity:
         return self._projector(torch.stack([away, face])[:, None])
 
     def sources(self, sitters: Sequence[Sitter]) -> list[branches.Source]:
-        """The sitters as the image adapter takes them."""
+        """The sitters as the image adapter takes them; those of strength 0 are left out."""
         return [
             branches.Source(
                 torch.from_numpy(self._checked(sitter.embedding)).float(),
@@ -142,6 +142,7 @@ class Identity:
                 sitter.mask,
             )
             for sitter in sitters
+            if sitter.adapter_strength > 0
         ]
 
     @contextmanager
