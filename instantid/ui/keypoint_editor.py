@@ -1,17 +1,14 @@
 """Placing faces by hand: five points per person over the pose photo, dragged one by one or as a whole."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import gradio as gr
 
-from ..errors import InvalidRequest
 from ..people import Place, View
-from ..views import MEAN_FACE, view_keypoints
-from .stage import COLOURS, Stage, stage_props
+from ..views import view_keypoints
+from .stage import Stage, build_stage
 
-FOLDER = Path(__file__).parent
 POINTS = ("left eye", "right eye", "nose", "left corner of the mouth", "right corner of the mouth")
 
 
@@ -21,30 +18,17 @@ def keypoint_editor(stage: Stage) -> gr.HTML:
     Its value is a list with one entry per person: None (as the photos have it), or
     {"view": a View's name, "place": {"x", "y", "size"}}, or {"points": five [x, y]}, in parts of the canvas.
     """
-    return gr.HTML(
-        [],
-        html_template=(FOLDER / "keypoint_editor.html").read_text(encoding="utf-8"),
-        css_template=(FOLDER / "keypoint_editor.css").read_text(encoding="utf-8"),
-        js_on_load=(FOLDER / "keypoint_editor.js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id="keypoint-editor",
-        views=_views(),
-        names=list(POINTS),
-        colours=list(COLOURS),
-        **stage_props(stage),
-    )
+    return build_stage("keypoint_editor", [], stage, views=_views(), names=list(POINTS))
 
 
-def read_place(entry: Mapping[str, Any] | None) -> dict[str, Any]:
-    """One entry of the editor's value as fields of Person: keypoints, or view and place, or none of them."""
+def read_place(value: Sequence[Mapping[str, Any] | None] | None, number: int) -> dict[str, Any]:
+    """What the editor's value says of person `number`, as fields of Person: keypoints, or view and place, or none."""
+    entry = value[number - 1] if value and number <= len(value) else None
     if not entry:
         return {}
-    if entry.get("points"):
-        return {"keypoints": tuple((float(x), float(y)) for x, y in entry["points"])}
-    if entry.get("view") not in (None, *get_args(View)):
-        raise InvalidRequest(f"There is no view “{entry['view']}”. Choose from {', '.join(get_args(View))}.")
-    place = entry.get("place")
-    return {"view": entry.get("view"), "place": Place(**place) if place else None}
+    if "points" in entry:
+        return {"keypoints": entry["points"]}
+    return {"view": entry["view"], "place": Place(**entry["place"])}
 
 
 def _views() -> dict[str, dict[str, list]]:

@@ -68,10 +68,13 @@ def _showable(path: Path, folder: Path) -> Path:
     return folder / f"{path.stem}.png"
 
 
-def face_check(studio: Studio, box: gr.Gallery, faces: gr.State) -> None:
+def face_check(studio: Studio, box: gr.Gallery, faces: gr.State, *, advise: bool = False) -> None:
     """Under `box`: a warning for each photo without a face, a choice for each with several.
 
     Choices go to `faces`: {path: which face, counted from 1, largest first}.
+
+    Args:
+        advise: say also what could be better about each photo.
     """
     if studio.find_faces is None:
         return
@@ -86,12 +89,13 @@ def face_check(studio: Studio, box: gr.Gallery, faces: gr.State) -> None:
     )
     def _(items, chosen):
         for path in paths_of(items):
-            _say_what_was_found(studio, path, faces, chosen.get(str(path), 1))
+            _say_what_was_found(studio, path, faces, chosen.get(str(path), 1), advise)
 
 
-def _say_what_was_found(studio: Studio, path: Path, faces: gr.State, chosen: int) -> None:
+def _say_what_was_found(studio: Studio, path: Path, faces: gr.State, chosen: int, advise: bool) -> None:
     try:
         found = studio.find_faces(path)
+        advice = studio.advise(path) if advise and studio.advise is not None and found else []
     except InstantIDError as error:
         gr.HTML(notice(str(error), warning=True))
         return
@@ -105,6 +109,8 @@ def _say_what_was_found(studio: Studio, path: Path, faces: gr.State, chosen: int
         )
     elif len(found) > 1:
         _ask_which(path, studio.number_faces(path, found), found, faces, chosen)
+    if advice:
+        gr.HTML(notice(f"“{path.name}”: " + "\n".join(advice)))
 
 
 def _ask_which(path: Path, numbered: Image.Image, found: list[Face], faces: gr.State, chosen: int) -> None:

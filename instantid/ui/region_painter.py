@@ -3,9 +3,28 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gradio as gr
 from PIL import Image, ImageDraw
 
+from .stage import Stage, build_stage
+
 MASK_SIDE = 512  # pixels of a mask's long side: edges are softened afterwards, so more would not show
+
+
+def region_painter(stage: Stage) -> gr.HTML:
+    """The painter, for `stage.count` people.
+
+    Its value is None where nothing is painted, else {"canvas": [width, height], "people": one list per person of
+    strokes, as `paint_mask` takes them}.
+    """
+    return build_stage("region_painter", None, stage)
+
+
+def read_region(value: Mapping[str, Any] | None, number: int) -> Image.Image | None:
+    """The mask that the painter's value holds for person `number`: L, white where they go; None: not painted."""
+    if not value or number > len(value["people"]):
+        return None
+    return paint_mask(value["people"][number - 1], *value["canvas"])
 
 
 def paint_mask(strokes: Sequence[Mapping[str, Any]], width: int, height: int) -> Image.Image | None:

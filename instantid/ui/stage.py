@@ -2,10 +2,13 @@
 
 import base64
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 from PIL import Image
 
@@ -21,7 +24,8 @@ class Stage:
         width, height: of the canvas; only their shape counts.
         picture: RGB, the pose photo as it lies on the canvas, or None.
         faces: (5, 2) each, in parts of the canvas: where people go by themselves, left to right.
-        count: how many people there are.
+        count: how many people there are; `faces` has at least as many.
+        automatic: what is said of a face that nobody has moved.
     """
 
     width: int
@@ -29,6 +33,32 @@ class Stage:
     picture: Image.Image | None = None
     faces: Sequence[np.ndarray] = ()
     count: int = 1
+    automatic: str = "as in the photo"
+
+
+def build_stage(name: str, value: Any, stage: Stage, **fixed: Any) -> gr.HTML:
+    """An editor on the stage: the template, style and script called `name` beside this file.
+
+    Gradio leaves the nodes that a script draws alone as long as the rendered template stays the same: so the
+    templates mention no property, and scripts watch them.
+
+    Args:
+        fixed: what the script finds in its constant `fixed`, besides the people's colours. An update of one property
+            drops all the others (Gradio 6.31), so what never changes is none.
+    """
+    folder = Path(__file__).parent
+    template, style, script = (
+        (folder / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    )
+    return gr.HTML(
+        value,
+        html_template=template,
+        css_template=(folder / "stage.css").read_text(encoding="utf-8") + style,
+        js_on_load=f"const fixed = {json.dumps({'colours': COLOURS} | fixed)};\n{script}",
+        apply_default_css=False,
+        elem_id=name.replace("_", "-"),
+        **stage_props(stage),
+    )
 
 
 def stage_props(stage: Stage) -> dict[str, Any]:
@@ -38,6 +68,7 @@ def stage_props(stage: Stage) -> dict[str, Any]:
         "picture": _data_url(stage.picture),
         "faces": [face.tolist() for face in stage.faces],
         "count": stage.count,
+        "automatic": stage.automatic,
     }
 
 
