@@ -12,10 +12,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import (
     AwareDatetime,
-    Base64Bytes,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     model_validator,
 )
@@ -89,6 +90,15 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip().casefold()
 
 
+def _decoded(embedding: object) -> object:
+    """Strictly: pydantic's Base64Bytes drops what is no base64."""
+    return base64.b64decode(embedding, validate=True) if isinstance(embedding, str) else embedding
+
+
+def _encoded(embedding: bytes) -> str:
+    return base64.b64encode(embedding).decode()
+
+
 class _File(BaseModel):
     """The file, field by field. `embedding`: little-endian float32 in base64, so that not a bit is lost."""
 
@@ -109,7 +119,7 @@ class _File(BaseModel):
         tuple[Number, Number],
         tuple[Number, Number],
     ]
-    embedding: Base64Bytes
+    embedding: Annotated[bytes, BeforeValidator(_decoded), PlainSerializer(_encoded)]
 
     @model_validator(mode="after")
     def _is_a_face(self) -> "_File":
@@ -144,7 +154,7 @@ def to_file(person: SavedPerson) -> bytes:
             height=person.portrait.height,
             box=tuple(face.box.tolist()),
             keypoints=tuple(tuple(point) for point in face.keypoints.tolist()),
-            embedding=base64.b64encode(face.embedding.astype("<f4").tobytes()),
+            embedding=face.embedding.astype("<f4").tobytes(),
         )
     except ValidationError as error:
         raise InvalidPerson(f"“{person.name}” cannot be saved: {_told(error)}") from None
