@@ -137,7 +137,8 @@ def acts_in(unet: UNet2DConditionModel, mode: StyleMode) -> Callable[[str], bool
     """Tell in which attentions of `unet` the style adapter acts in that mode, by their names.
 
     Style is the second attention on the way out of the middle, layout the last one on the way in: SDXL's
-    up_blocks.0.attentions.1 and down_blocks.2.attentions.1, and their like in a smaller UNet. Names are like "up_blocks.0.attentions.1.transformer_blocks.0.attn2".
+    up_blocks.0.attentions.1 and down_blocks.2.attentions.1, and their like in a smaller UNet. Names are like
+    "up_blocks.0.attentions.1.transformer_blocks.0.attn2".
     """
     if mode == "whole image":
         return lambda name: True

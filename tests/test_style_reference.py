@@ -1,9 +1,11 @@
 """Style pictures: where they act, what is read off them, and what is taken out by words."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionXLControlNetPipeline
@@ -14,8 +16,9 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from instantid import acceleration, branches, bundles, loading, mini, style_reference
 from instantid.adapter_file import read_adapter, read_style_adapter
+from instantid.engine import Engine
 from instantid.errors import BundleError, InvalidRequest
-from instantid.request import Request
+from instantid.request import Request, Result
 from instantid.style_reference import StyleEncoder, acts_in
 
 ROCKET, COFFEE = NO_PEOPLE[:2]
@@ -347,3 +350,124 @@ def test_an_image_encoder_that_lacks_weights_or_is_something_else_is_refused(cop
     shutil.copytree(copy / "base" / "text_encoder_2", copy / "image_encoder")
     with pytest.raises(BundleError, match="it is no CLIP image encoder"):
         loading.load_image_encoder(bundles.open_bundle(copy), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny) -> Engine:
+    return Engine.load(tiny, device="cpu")
+
+
+def pixels(result: Result) -> np.ndarray:
+    """(images, h, w, 3) int16, so that differences do not wrap."""
+    return np.stack([np.asarray(picture, dtype=np.int16) for picture in result.images])
+
+
+def test_strength_0_is_exactly_off_and_a_style_is_given_back(engine, asked):
+    plain = pixels(engine.generate(asked.replace(style_image=None)))
+    styled = pixels(engine.generate(asked))
+    assert np.abs(styled - plain).max() > 8
+    off = asked.replace(style_strength=0, layout_image=COFFEE, style_content="a cat")
+    assert np.array_equal(pixels(engine.generate(off)), plain)
+    assert np.array_equal(pixels(engine.generate(asked.replace(style_image=None))), plain)
+    assert np.array_equal(pixels(engine.generate(asked)), styled)
+
+
+def test_every_mode_strength_and_picture_makes_another_picture(engine, asked):
+    requests = [asked.replace(style_mode=mode) for mode in MODES]
+    requests += [asked.replace(style_strength=0.4), asked.replace(style_image=COFFEE)]
+    requests += [asked.replace(layout_image=COFFEE), asked.replace(style_content="a rocket")]
+    made = [pixels(engine.generate(request)) for request in requests]
+    for i, one in enumerate(made):
+        assert all(np.abs(one - other).max() > 2 for other in made[:i]), requests[i]
+
+
+def test_through_the_engine_blocks_outside_the_mode_receive_nothing(engine, asked):
+    reached, hooks = set(), []
+    for name, processor in engine._models.pipeline.unet.attn_processors.items():
+        if "attn2" in name:
+            block = name.split(".transformer_blocks")[0]
+            hooks.append(processor.to_k_ip[1].register_forward_hook(lambda *_, b=block: reached.add(b)))
+    try:
+        for mode, expected in (("style", {STYLE}), ("layout", {LAYOUT})):
+            reached.clear()
+            engine.generate(asked.replace(style_mode=mode))
+            assert reached == expected
+        reached.clear()
+        engine.generate(asked.replace(layout_image=COFFEE))
+        assert reached == {STYLE, LAYOUT}
+        reached.clear()
+        engine.generate(asked.replace(style_strength=0))
+        assert reached == set()
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def test_one_picture_for_both_is_the_same_as_that_picture_twice(engine, asked):
+    both = pixels(engine.generate(asked.replace(style_mode="style and layout")))
+    twice = pixels(engine.generate(asked.replace(layout_image=ROCKET)))
+    assert np.abs(both - twice).max() <= 1
+
+
+def test_several_images_of_a_run_each_repeat_alone_and_the_picture_is_read_once(engine, asked, monkeypatch):
+    """InstantStyle's own code mixes up shapes where content is taken out of several images."""
+    several = asked.replace(style_content="a rocket", layout_image=COFFEE, images=3, seed=5)
+    engine.generate(several)  # the encoder is loaded with the first style picture
+    reads = []
+    monkeypatch.setattr(StyleEncoder, "embed", counting(StyleEncoder.embed, reads))
+    made = pixels(engine.generate(several))
+    assert len(reads) == 2  # style and layout
+    for i in range(3):
+        alone = pixels(engine.generate(several.replace(images=1, seed=5 + i)))
+        assert np.array_equal(alone[0], made[i])
+    assert np.abs(made[0] - made[1]).max() > 8
+
+
+def counting(function, calls: list):
+    def counted(*arguments, **options):
+        calls.append(arguments)
+        return function(*arguments, **options)
+
+    return counted
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"guidance_scale": 1.0},
+        {"face_region": False},
+        {"identity_strength": 0, "adapter_strength": 0},
+        {"controls": {"canny": {"strength": 0.5, "map": COFFEE}}, "layout_image": COFFEE},
+        {"width": 72, "height": 104, "layout_image": COFFEE},
+        {"free_pose": True},
+        {"start_image": COFFEE, "start_strength": 0.7, "free_pose": True},
+        {"upscale": 1.5, "upscale_strength": 0.7},
+    ],
+)
+def test_a_style_goes_with_everything_else(engine, asked, changes):
+    request = asked.replace(**changes)
+    styled = pixels(engine.generate(request))
+    off = request.replace(style_strength=0)
+    assert np.abs(styled - pixels(engine.generate(off))).max() > 2
+    plain = pixels(engine.generate(request.replace(style_image=None, layout_image=None)))
+    assert np.array_equal(pixels(engine.generate(off)), plain)
+
+
+def test_a_style_goes_with_several_people(engine, asked, face):
+    other = dataclasses.replace(face, box=face.box + np.array([16, 0, 16, 0]), embedding=-face.embedding)
+    people = [{"references": [face]}, {"references": [other]}]
+    request = asked.replace(people=people, layout_image=COFFEE)
+    plain = pixels(engine.generate(request.replace(style_strength=0)))
+    assert np.abs(pixels(engine.generate(request)) - plain).max() > 2
+
+
+def test_a_bundle_without_the_parts_makes_plain_pictures_and_says_why_no_styled_ones(copy, engine, asked):
+    description = json.loads((copy / "bundle.json").read_text())
+    for part in style_reference.PARTS:
+        del description[part]
+    (copy / "bundle.json").write_text(json.dumps(description))
+    bare = Engine.load(copy, device="cpu")
+    with pytest.raises(BundleError, match="cannot follow a style picture"):
+        bare.generate(asked)
+    plain = asked.replace(style_image=None)
+    assert np.array_equal(pixels(bare.generate(plain)), pixels(engine.generate(plain)))
