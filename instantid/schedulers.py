@@ -35,21 +35,25 @@ SCHEDULERS: dict[SchedulerName, tuple[type[SchedulerMixin], dict[str, Any]]] = {
     "DPM++ 2M SDE": (DPMSolverMultistepScheduler, _SDE),
     "DPM++ 2M SDE Karras": (DPMSolverMultistepScheduler, _SDE | {"use_karras_sigmas": True}),
     "UniPC": (UniPCMultistepScheduler, {}),
-    "DDIM": (DDIMScheduler, {}),
+    # diffusers clips the picture it predicts to ±1 unless told not to, which suits pixels, not latents.
+    "DDIM": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
     "LCM": (LCMScheduler, {}),
     "TCD": (TCDScheduler, {}),
 }
 
 
-def build(name: SchedulerName, config: Mapping[str, Any], steps: int) -> SchedulerMixin:
+def build(
+    name: SchedulerName, config: Mapping[str, Any], steps: int, settings: Mapping[str, Any] | None = None
+) -> SchedulerMixin:
     """A fresh scheduler.
 
     Args:
         config: the base model's scheduler configuration, as it was loaded.
         steps: of the run; LCM and TCD cannot take more than they were distilled from.
+        settings: what few-step weights want beyond that, such as `timestep_spacing`.
     """
-    kind, settings = SCHEDULERS[name]
-    scheduler = kind.from_config(dict(config), **settings)
+    kind, usual = SCHEDULERS[name]
+    scheduler = kind.from_config(dict(config), **usual | dict(settings or {}))
     most = scheduler.config.get("original_inference_steps")
     if most is not None and steps > most:
         raise InvalidRequest(f"{name} takes at most {most} steps (4 to 8 are usual), got {steps}.")

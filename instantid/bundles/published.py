@@ -8,6 +8,7 @@ _INSTANTID = (
     "research only, says InstantID's README (its model card is tagged apache-2.0): the checkpoints build on "
     "insightface's models, which are for non-commercial research."
 )
+_HYPER = f"Not stated by a tag (in April 2024 it said openrail++). {_NO_SMALL_PRINT}"
 _SDXL = "CreativeML Open RAIL++-M: use-based restrictions, to be passed on."
 
 SDXL = {
@@ -35,8 +36,11 @@ SDXL = {
     },
     "loras": {
         "lcm": "latent-consistency/lcm-lora-sdxl/pytorch_lora_weights.safetensors",
-        "lightning": "ByteDance/SDXL-Lightning/sdxl_lightning_4step_lora.safetensors",
-        "hyper": "ByteDance/Hyper-SD/Hyper-SDXL-8steps-CFG-lora.safetensors",
+        "lightning-4": "ByteDance/SDXL-Lightning/sdxl_lightning_4step_lora.safetensors",
+        "lightning-8": "ByteDance/SDXL-Lightning/sdxl_lightning_8step_lora.safetensors",
+        "hyper-4": "ByteDance/Hyper-SD/Hyper-SDXL-4steps-lora.safetensors",
+        "hyper-8": "ByteDance/Hyper-SD/Hyper-SDXL-8steps-CFG-lora.safetensors",
+        "dmd2": "tianweiy/DMD2/dmd2_sdxl_4step_lora_fp16.safetensors",
     },
     "style_adapter": "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl.safetensors",
     "image_encoder": "h94/IP-Adapter/sdxl_models/image_encoder",
@@ -54,8 +58,11 @@ SDXL = {
         "annotators.pose": f"OpenPose's body model: CMU, non-commercial research only. {_NO_SMALL_PRINT}",
         "annotators.depth": "Apache-2.0 (Small; the larger ones are not).",
         "loras.lcm": _SDXL,
-        "loras.lightning": _SDXL,
-        "loras.hyper": f"Not stated by a tag. {_NO_SMALL_PRINT}",
+        "loras.lightning-4": _SDXL,
+        "loras.lightning-8": _SDXL,
+        "loras.hyper-4": _HYPER,
+        "loras.hyper-8": _HYPER,
+        "loras.dmd2": "CC BY-NC 4.0 by its tag (its code: CC BY-NC-SA 4.0): non-commercial use only.",
         "style_adapter": "Apache-2.0.",
         "image_encoder": "Apache-2.0.",
     },
