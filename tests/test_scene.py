@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from instantid import faces, scene
 from instantid.errors import BundleError, InvalidImage, InvalidRequest, NoFaceFound
-from instantid.request import Face, Person, Photo, Request
+from instantid.request import Control, Face, Person, Photo, Place, Portrait, Request
 
 AREA = (256, 256)
 SPREAD = np.array([[-6, -6], [6, -6], [0, 0], [-5, 6], [5, 6]])  # keypoints around a nose, in pixels
@@ -54,9 +54,9 @@ def test_a_pose_photo_leads_instead(face):
     there = read(reference, pose_image=pose)
     assert there.height / there.width == pytest.approx(2, rel=0.05)
     assert there.photo.size == (150, 300)
-    assert there.face.embedding.tolist() == [1, 2, 3]  # of the person, not of the pose
+    assert there.faces[0].embedding.tolist() == [1, 2, 3]  # of the person, not of the pose
     scale = np.divide((there.width, there.height), (150, 300))
-    assert there.face.keypoints == pytest.approx(np.add(SPREAD, (50, 100)) * scale, abs=1e-3)
+    assert there.faces[0].keypoints == pytest.approx(np.add(SPREAD, (50, 100)) * scale, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -72,24 +72,24 @@ def test_a_pose_photo_leads_instead(face):
 def test_keypoints_and_box_land_where_the_face_lies_on_the_canvas(size, scale, offset):
     there = read(photo((160, 80), (60, 30, 8)), width=size[0], height=size[1])
     nose = np.multiply((60, 30), scale) + offset
-    assert there.face.keypoints == pytest.approx(SPREAD * np.array(scale) + nose, abs=1e-3)
+    assert there.faces[0].keypoints == pytest.approx(SPREAD * np.array(scale) + nose, abs=1e-3)
     corners = np.add([[-20, -20], [20, 20]], (60, 30)) * scale + offset
-    assert there.face.box == pytest.approx(corners.ravel(), abs=1e-3)
-    assert there.keypoint_map.tobytes() == faces.draw_keypoints(there.face.keypoints, *size).tobytes()
+    assert there.faces[0].box == pytest.approx(corners.ravel(), abs=1e-3)
+    assert there.keypoint_map.tobytes() == faces.draw_keypoints(there.faces[0].keypoints, *size).tobytes()
 
 
 def test_references_are_averaged_with_ready_faces_and_the_first_one_poses():
     first, second = (photo((100, 100), (x, 40, 0), colour=(c, 0, 0)) for x, c in ((30, 10), (60, 30)))
     ready = Face(embedding=[20, 0, 60], keypoints=SPREAD + 99, box=[0, 0, 9, 9])
     there = read(first, second, ready, width=104, height=104)
-    assert there.face.embedding.tolist() == [20, 0, 20]
-    assert there.face.keypoints[2] == pytest.approx(np.multiply((30, 40), 1.04), abs=1e-3)
+    assert there.faces[0].embedding.tolist() == [20, 0, 20]
+    assert there.faces[0].keypoints[2] == pytest.approx(np.multiply((30, 40), 1.04), abs=1e-3)
 
 
 def test_a_ready_face_is_in_canvas_pixels_already(face):
     there = read(face, width=512, height=64)
-    assert there.face.keypoints is not None and np.array_equal(there.face.keypoints, face.keypoints)
-    assert np.array_equal(there.face.box, face.box)
+    assert there.faces[0].keypoints is not None and np.array_equal(there.faces[0].keypoints, face.keypoints)
+    assert np.array_equal(there.faces[0].box, face.box)
     assert (there.width, there.height, there.photo, there.fit) == (512, 64, None, None)
     assert (read(face).width, read(face).height) == AREA
 
@@ -97,10 +97,10 @@ def test_a_ready_face_is_in_canvas_pixels_already(face):
 def test_the_number_chooses_a_face_largest_first():
     group = photo((200, 100), (40, 50, 3), (100, 50, 20), (160, 50, 9))
     canvas = {"width": 200, "height": 104}
-    noses = [read(Photo(image=group, face=n), **canvas).face.keypoints[2][0] for n in (1, 2, 3)]
+    noses = [read(Photo(image=group, face=n), **canvas).faces[0].keypoints[2][0] for n in (1, 2, 3)]
     assert noses == pytest.approx([100, 160, 40])
     posed = read(group, pose_image=Photo(image=group, face=3), **canvas)
-    assert posed.face.keypoints[2][0] == pytest.approx(40)
+    assert posed.faces[0].keypoints[2][0] == pytest.approx(40)
 
 
 def test_a_face_that_is_not_there_is_refused_by_the_files_name(tmp_path):
@@ -139,7 +139,7 @@ def test_photos_need_a_face_model_and_ready_faces_do_not(face):
         return scene.read(Request(**settings), None, AREA)
 
     ready = Person(references=[face])
-    assert without_finder(people=[ready]).face.box.tolist() == face.box.tolist()
+    assert without_finder(people=[ready]).faces[0].box.tolist() == face.box.tolist()
     for settings in (
         {"people": [Person(references=[face, photo((100, 100))])]},
         {"people": [ready], "pose_image": photo((100, 100))},
@@ -151,14 +151,14 @@ def test_photos_need_a_face_model_and_ready_faces_do_not(face):
 def test_a_control_map_is_read_off_the_photo_and_black_around_it():
     seen = []
 
-    def draw(name: str, placed: Image.Image) -> Image.Image:
+    def draw(name: str, placed: Image.Image, control: Control) -> Image.Image:
         seen.append((name, placed.size))
         drawn = Image.new("RGB", placed.size, "white")
         ImageDraw.Draw(drawn).rectangle((0, 0, 19, 9), fill="red")
         return drawn
 
     there = read(photo((160, 80), (60, 30, 0)), width=160, height=160)
-    drawn = np.asarray(there.map("canny", draw))
+    drawn = np.asarray(there.map("canny", Control(), draw))
     assert seen == [("canny", (160, 80))]
     assert drawn.shape == (160, 160, 3)
     assert not drawn[:40].any() and not drawn[120:].any()
@@ -168,4 +168,173 @@ def test_a_control_map_is_read_off_the_photo_and_black_around_it():
 
 def test_a_control_map_without_a_photo_is_refused(face):
     with pytest.raises(InvalidRequest, match="depth control needs a photo"):
-        read(face).map("depth", lambda name, placed: placed)
+        read(face).map("depth", Control(), lambda name, placed, control: placed)
+
+
+def test_a_ready_map_is_laid_on_the_canvas_like_a_photo():
+    ready = Image.new("RGB", (80, 40), "white")
+    there = read(photo((160, 80), (60, 30, 0)), width=160, height=160)
+    laid = np.asarray(there.map("pose", Control(map=ready), None))
+    assert not laid[:40].any() and not laid[120:].any()
+    assert (laid[40:120] == 255).all()
+
+
+def test_a_portrait_stands_for_the_photo_its_face_was_found_in():
+    whole = photo((160, 80), (60, 30, 8))
+    [found] = DotFinder().find(whole)
+    there, kept = read(whole), read(Portrait(found, 160, 80))
+    assert kept.size == there.size
+    assert kept.faces[0].keypoints == pytest.approx(there.faces[0].keypoints)
+    assert kept.photo is None
+
+
+# Several people.
+
+TWO = photo((200, 100), (150, 40, 20), (50, 60, 3))  # the larger one stands on the right
+
+
+def pair(**settings) -> scene.Scene:
+    people = [
+        Person(references=[photo((100, 100), (50, 50, 0), colour=(c, c, c))], **changes)
+        for c, changes in zip((10, 20), settings.pop("each", ({}, {})))
+    ]
+    return scene.read(Request(people=people, **settings), DotFinder(), AREA)
+
+
+def test_people_are_matched_to_the_pose_photos_faces_from_left_to_right():
+    there = pair(pose_image=TWO, width=200, height=104)
+    assert [face.embedding[0] for face in there.faces] == [10, 20]
+    assert [face.keypoints[2][0] for face in there.faces] == pytest.approx([50, 150])
+
+
+def test_a_crowds_largest_faces_pose():
+    crowd = photo((300, 104), (20, 50, 1), (100, 50, 9), (160, 50, 2), (260, 50, 30))
+    there = pair(pose_image=crowd, width=304, height=104)
+    assert [face.keypoints[2][0] for face in there.faces] == pytest.approx([101.3, 263.5], abs=1)
+
+
+def test_fewer_faces_than_people_are_refused_and_need_not_be_where_views_are_given():
+    one = photo((200, 100), (50, 60, 3))
+    with pytest.raises(InvalidRequest, match="2 people, but one face in the pose photo"):
+        pair(pose_image=one)
+    views = ({"view": "front", "place": Place(x=0.2)}, {"view": "profile left", "place": Place(x=0.8)})
+    there = pair(pose_image=photo((200, 100)), each=views, width=200, height=104)
+    assert [face.centre[0] for face in there.faces] == pytest.approx([40, 160], abs=1)
+
+
+def test_without_a_pose_photo_people_stand_apart_and_those_with_a_place_where_it_is():
+    there = pair(width=256, height=128)
+    left, right = there.faces
+    assert left.box[2] < right.box[0] and left.box[0] >= 0 and right.box[2] <= 256
+    there = pair(width=256, height=128, each=({}, {"place": Place(x=0.1, y=0.5, size=0.2)}))
+    assert there.faces[1].centre == pytest.approx((25.6, 64), abs=1)
+
+
+def test_everyones_keypoints_are_drawn_and_each_alone_for_their_own():
+    there = pair(width=512, height=256)
+    both = np.asarray(there.keypoint_map)
+    alone = [np.asarray(there.keypoints_of(i)) for i in range(2)]
+    assert np.array_equal(both, np.maximum(*alone))
+    assert all(drawn.any() for drawn in alone) and not np.array_equal(*alone)
+
+
+# Where a face goes.
+
+
+def test_explicit_keypoints_go_before_everything():
+    points = [(0.3, 0.3), (0.5, 0.3), (0.4, 0.4), (0.33, 0.5), (0.47, 0.5)]
+    person = Person(references=[photo((100, 100), (50, 50, 0))], keypoints=points, view="down")
+    request = Request(people=[person], pose_image=photo((100, 100)), width=200, height=104)
+    there = scene.read(request, DotFinder(), AREA)
+    assert there.faces[0].keypoints == pytest.approx(np.multiply(points, (200, 104)), abs=1e-3)
+    x1, y1, x2, y2 = there.faces[0].box
+    assert x1 < 60 and x2 > 100 and y1 < 31 and y2 > 52
+
+
+def test_a_view_turns_the_face_where_it_is():
+    person = Person(references=[photo((100, 100), (30, 60, 10))], view="profile left")
+    there = scene.read(Request(people=[person], width=104, height=104), DotFinder(), AREA)
+    assert there.faces[0].centre == pytest.approx((31.2, 62.4), abs=1)
+    nose, eyes = there.faces[0].keypoints[2], there.faces[0].keypoints[:2]
+    assert nose[0] < eyes[:, 0].min()
+
+
+def test_free_pose_asks_no_photo_for_a_pose_and_acts_everywhere():
+    there = read(photo((100, 100), (50, 50, 0)), pose_image=photo((300, 100)), free_pose=True)
+    assert there.free_pose and there.masks() == [None]
+    assert there.width > there.height
+
+
+# A start picture.
+
+
+def test_a_start_picture_sets_the_shape_and_poses():
+    reference = photo((300, 150), (100, 50, 0), colour=(1, 2, 3))
+    there = read(reference, start_image=photo((150, 300), (50, 100, 0)))
+    assert there.height > there.width
+    assert there.start.size == there.size and there.repaint is None
+    scale = np.divide(there.size, (150, 300))
+    assert there.faces[0].keypoints == pytest.approx(np.add(SPREAD, (50, 100)) * scale, abs=1e-3)
+    assert there.faces[0].embedding.tolist() == [1, 2, 3]
+
+
+def test_a_start_picture_of_another_shape_is_cut_and_its_face_stays_with_it():
+    start = photo((400, 100), (200, 50, 9), colour=(0, 0, 200))
+    there = read(photo((100, 100), (50, 50, 0)), start_image=start, width=104, height=104)
+    assert there.faces[0].keypoints[2] == pytest.approx((52, 52), abs=1)
+    assert (np.asarray(there.start)[[0, -1]] == [0, 0, 200]).all()  # no black margins
+
+
+def test_the_face_alone_is_repainted_in_an_ellipse_around_it():
+    there = read(photo((100, 100), (50, 50, 0)), start_image=photo((104, 104), (30, 60, 10)), repaint="face")
+    scale = there.width / 104
+    rows, columns = np.nonzero(there.repaint)
+    assert (columns.mean(), rows.mean()) == pytest.approx((30 * scale, 60 * scale), abs=1)
+    assert 0 < there.repaint.mean() < 0.5
+
+
+def test_a_mask_marks_what_is_repainted():
+    mask = Image.new("L", (104, 104))
+    mask.paste(255, (0, 0, 52, 104))
+    start = photo((104, 104), (30, 60, 10))
+    there = read(photo((100, 100), (50, 50, 0)), start_image=start, repaint="mask", repaint_mask=mask)
+    assert (
+        there.repaint[:, : there.width // 2 - 2].all() and not there.repaint[:, there.width // 2 + 2 :].any()
+    )
+    with pytest.raises(InvalidRequest, match="nothing to paint anew"):
+        read(
+            photo((100, 100), (50, 50, 0)),
+            start_image=start,
+            repaint="mask",
+            repaint_mask=Image.new("L", (64, 64)),
+        )
+
+
+# Other canvases of the same scene.
+
+
+def test_a_larger_canvas_has_everything_in_proportion():
+    mask = Image.new("L", (104, 104))
+    mask.paste(255, (0, 0, 52, 104))
+    there = read(
+        photo((100, 100), (50, 50, 0)),
+        start_image=photo((104, 104), (30, 60, 10)),
+        repaint="mask",
+        repaint_mask=mask,
+    )
+    larger = there.scaled(there.width * 2, there.height * 2)
+    assert larger.faces[0].keypoints == pytest.approx(there.faces[0].keypoints * 2)
+    assert larger.faces[0].box == pytest.approx(there.faces[0].box * 2)
+    assert larger.repaint.shape == (there.height * 2, there.width * 2)
+    assert larger.repaint.mean() == pytest.approx(there.repaint.mean(), abs=0.02)
+
+
+def test_a_closeup_shows_one_person_through_a_window():
+    there = pair(width=256, height=128)
+    person = there.faces[1]
+    x1, y1 = person.box[:2]
+    near = there.closeup(1, person, np.array([x1, y1, x1 + 40, y1 + 40]), 80, 80)
+    [face] = near.faces
+    assert face.box[:2] == pytest.approx((0, 0), abs=1e-3)
+    assert face.keypoints == pytest.approx((person.keypoints - (x1, y1)) * 2, abs=1e-3)
+    assert face.embedding.tolist() == person.embedding.tolist()
