@@ -81,7 +81,10 @@ class _Handler(BaseHTTPRequestHandler):
         if commit not in commits:
             return self._refuse(404, "RevisionNotFound")
         if about:
-            return self._send(json.dumps(_describe(repo, commit, commits[commit])).encode(), {})
+            listed = (
+                _list(commits[commit]) if words[2:3] == ["tree"] else _describe(repo, commit, commits[commit])
+            )
+            return self._send(json.dumps(listed).encode(), {})
         name = "/".join(words[4:])
         if name not in commits[commit]:
             return self._refuse(404, "EntryNotFound")
@@ -132,3 +135,15 @@ def _describe(repo: str, commit: str, files: dict[str, bytes]) -> dict:
             about["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 134}
         siblings.append(about)
     return {"id": repo, "modelId": repo, "sha": commit, "siblings": siblings, "tags": [], "private": False}
+
+
+def _list(files: dict[str, bytes]) -> list[dict]:
+    """As `huggingface_hub.snapshot_download` asks for a commit's files."""
+    listed = []
+    for name, content in files.items():
+        entry = {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+        if len(content) >= LARGE:
+            sha256 = hashlib.sha256(content).hexdigest()
+            entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
+        listed.append(entry)
+    return listed

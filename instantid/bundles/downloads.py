@@ -4,7 +4,6 @@ Knows repositories, commits, files and bytes; not what they are for.
 """
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -18,7 +17,7 @@ from huggingface_hub import constants, errors, file_download
 from huggingface_hub.utils import WeakFileLock, build_hf_headers, tqdm
 
 from ..errors import DownloadError
-from . import weight_files
+from . import hub_cache
 from .hub_parts import Hub, HubSource, Pinned, read_lock, size_or_none, write_lock
 
 logger = logging.getLogger(__name__)
@@ -48,8 +47,7 @@ def fetch(
     pins = read_lock(lock)
     for part, source in sources.items():
         if part not in pins or pins[part].source != source:
-            with explained(source.repo):
-                pins[part] = _pin(source, hub)
+            pins[part] = _pin(source, hub)
             write_lock(lock, pins)
     wanted = {part: pins[part] for part in sources}
     _check_space(wanted.values(), hub)
@@ -59,6 +57,24 @@ def fetch(
 
 
 def _pin(source: HubSource, hub: Hub) -> Pinned:
+    """Choose the commit: the one whose files another program has left in the cache whole, else the hub's newest."""
+    here = hub_cache.pin_cached(source, hub)
+    try:
+        with explained(source.repo):
+            newest = _ask(source, hub)
+    except DownloadError as error:
+        if here is None:
+            raise
+        logger.warning("%s is taken from the cache, at commit %s. %s", source.repo, here.commit, error)
+        return here
+    if here is not None and newest.missing(hub):
+        logger.info("%s is taken from the cache, at commit %s.", source.repo, here.commit)
+        return here
+    logger.info("%s is taken at commit %s: %d files.", source.repo, newest.commit, len(newest.files))
+    return newest
+
+
+def _ask(source: HubSource, hub: Hub) -> Pinned:
     """Ask the hub which commit the source is at, which of its files are needed and how large they are."""
     api = huggingface_hub.HfApi(endpoint=hub.endpoint)
     info = api.model_info(source.repo, revision=source.revision, files_metadata=True, timeout=TIMEOUT)
@@ -67,37 +83,15 @@ def _pin(source: HubSource, hub: Hub) -> Pinned:
         for file in info.siblings
         if ".." not in file.rfilename.split("/")  # git allows none; a mirror that means harm might
     }
-    names = _needed(source, list(known), info.sha, hub)
-    logger.info("%s is taken at commit %s: %d files.", source.repo, info.sha, len(names))
+
+    def read_index(name: str) -> Path:
+        path = file_download.hf_hub_download(
+            source.repo, name, revision=info.sha, cache_dir=hub.folder, endpoint=hub.endpoint
+        )
+        return Path(path)
+
+    names = hub_cache.needed(source, known, read_index)
     return Pinned(source=source, commit=info.sha, files={name: known[name] for name in names})
-
-
-def _needed(source: HubSource, names: list[str], commit: str, hub: Hub) -> list[str]:
-    if source.inside in names:
-        return [source.inside]
-    prefix = f"{source.inside}/" if source.inside else ""
-    inside = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-    if absent := [name for name in source.files if name not in inside]:
-        raise DownloadError(f"{source.repo} has no file {', '.join(prefix + name for name in absent)}.")
-    chosen = list(source.files)
-    if not chosen:
-        listed = "model_index.json" in inside and _components(
-            source.repo, f"{prefix}model_index.json", commit, hub
-        )
-        chosen = weight_files.choose(inside, listed or ())
-    if not chosen:
-        raise DownloadError(
-            f"{source.repo} has nothing to load at “{source.inside or 'its root'}”: no such file or folder."
-        )
-    return [prefix + name for name in chosen]
-
-
-def _components(repo: str, model_index: str, commit: str, hub: Hub) -> list[str]:
-    path = file_download.hf_hub_download(
-        repo, model_index, revision=commit, cache_dir=hub.folder, endpoint=hub.endpoint
-    )
-    entries = json.loads(Path(path).read_text(encoding="utf-8"))
-    return [name for name, value in entries.items() if isinstance(value, list) and value[0]]
 
 
 def _check_space(pins: Iterable[Pinned], hub: Hub) -> None:

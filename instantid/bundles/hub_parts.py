@@ -77,12 +77,17 @@ class Pinned:
 
     def snapshot(self, hub: Hub) -> Path:
         """The folder of this commit in the cache."""
-        return hub.folder / f"models--{self.source.repo.replace('/', '--')}" / "snapshots" / self.commit
+        return repo_folder(self.source.repo, hub) / "snapshots" / self.commit
 
     def missing(self, hub: Hub) -> list[str]:
         """Files that are not here, or not whole."""
         folder = self.snapshot(hub)
         return [name for name, (size, _) in self.files.items() if size_or_none(folder / name) != size]
+
+
+def repo_folder(repo: str, hub: Hub) -> Path:
+    """Where the cache keeps a repository."""
+    return hub.folder / f"models--{repo.replace('/', '--')}"
 
 
 def locate(part: str, source: HubSource, *, lock: Path, hub: Hub, remedy: str) -> Path:
