@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -16,15 +17,18 @@ from standin_hub import serve
 from typer.testing import CliRunner, Result
 
 from instantid import bundles, cli, doctor, hosting, metadata, trial
+from instantid.cli import settings
 from instantid.errors import InstantIDError
 from instantid.faces import ATTEMPTS
+from instantid.request import Control, Lora, Person, Photo, Place, RecipeName, Request, Step
+from instantid.request import Result as Made
 from instantid.trial import Outcome
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(*words: object, answer: str | None = None) -> Result:
-    return CliRunner().invoke(cli.app, [str(word) for word in words], input=answer)
+def run(*words: object, answer: str | None = None, **options) -> Result:
+    return CliRunner().invoke(cli.app, [str(word) for word in words], input=answer, **options)
 
 
 @pytest.fixture
@@ -76,13 +80,222 @@ def test_a_picture_is_made_as_asked_and_says_how(generate, tmp_path):
     assert result.stdout == ""
     settings = metadata.read(out).settings
     wanted = {
-        **{"prompt": "a king", "negative_prompt": "blurry", "style": "Film Noir", "controls": {"canny": 0.4}},
+        **{"prompt": "a king", "negative_prompt": "blurry", "style": "Film Noir"},
         **{"seed": 7, "steps": 2, "guidance_scale": 3.0, "scheduler": "UniPC", "face_region": False},
         **{"identity_strength": 0.7, "adapter_strength": 0.6, "images": 1},
     }
     assert {name: settings[name] for name in wanted} == wanted
+    assert settings["controls"]["canny"]["strength"] == 0.4
     with Image.open(GRACE_HOPPER) as pose, Image.open(out) as picture:
         assert picture.width / picture.height == pytest.approx(pose.width / pose.height, rel=0.1)
+
+
+class FakeEngine:
+    """Notes what it is asked, and paints it grey."""
+
+    def __init__(self):
+        self.requests: list[Request] = []
+
+    def stream(self, request: Request):
+        request = request.replace(seed=request.seed or 1, width=64, height=64)
+        self.requests.append(request)
+        yield Step(0, 1, None, "Reading the photos")
+        bundle = {"name": "fake", "untrained": False, "device": "cpu", "dtype": "float32"}
+        pictures = [Image.new("RGB", (64, 64), "grey")] * request.images
+        notes = ["Nobody was [found]."]
+        yield Made(
+            images=pictures, seed=request.seed, request=request, timings={}, bundle=bundle, notes=notes
+        )
+
+
+@pytest.fixture
+def fake(monkeypatch) -> FakeEngine:
+    engine = FakeEngine()
+    engine.loaded = []
+
+    def load(opened, **options):
+        engine.loaded.append(options)
+        return engine
+
+    monkeypatch.setattr(hosting, "load_engine", load)
+    return engine
+
+
+@pytest.fixture
+def photos(tmp_path) -> dict[str, Path]:
+    names = ("a", "b", "c", "region", "pose", "style", "layout", "start", "mask", "skeleton")
+    paths = {name: tmp_path / f"{name}.png" for name in names}
+    for path in paths.values():
+        Image.new("RGB", (64, 64), "grey").save(path)
+    return paths
+
+
+def test_every_field_of_a_request_is_reached(generate, fake, photos, tmp_path):
+    result = generate(
+        *("--face", photos["a"], "--face", photos["b"], "--face-number", 2, "--region1", photos["region"]),
+        *(
+            "--view",
+            "profile left",
+            "--place1",
+            "0.3,0.4,0.35",
+            "--keypoints",
+            ".1,.2;.3,.2;.2,.3;.1,.4;.3,.4",
+        ),
+        *("--identity-strength1", 0.3, "--adapter-strength1", 1.1, "--face2", photos["c"], "--view2", "up"),
+        *(
+            "--adapter-strength2",
+            0.9,
+            "--prompt",
+            "two kings",
+            "--negative",
+            "blurry",
+            "--style",
+            "Film Noir",
+        ),
+        *(
+            "--seed",
+            7,
+            "--steps",
+            5,
+            "--cfg",
+            3,
+            "--scheduler",
+            "Heun",
+            "--recipe",
+            "lightning-4",
+            "--images",
+            2,
+        ),
+        *("--identity-strength", 0.7, "--adapter-strength", 0.6, "--no-face-region"),
+        *("--pose", photos["pose"], "--pose-face-number", 3, "--control", "pose=0.5:0.1-0.6"),
+        *("--map", f"pose={photos['skeleton']}", "--control", "canny=0.3", "--canny", "80,160"),
+        *("--style-image", photos["style"], "--style-strength", 0.5, "--style-mode", "layout"),
+        *("--layout-image", photos["layout"], "--style-content", "a cat", "--style-content-strength", 0.25),
+        *("--start", photos["start"], "--start-strength", 0.1, "--repaint", "mask", "--mask", photos["mask"]),
+        *("--upscale", 1.5, "--upscale-strength", 0.2, "--upscale-by", "latents"),
+        *(
+            "--face-detail",
+            "--face-detail-strength",
+            0.3,
+            "--lora",
+            "film=-0.5",
+            "--lora",
+            "who/what/x.safetensors",
+        ),
+        *("--lora", "odd=name", "--embedding", "bad-hands", "--base", "realvis", "--vae", "sharp"),
+        *("--cfg-rescale", 0.7, "--negative-noise", 0.35, "--perturbed-negative", 0.1, "--off-size"),
+        *("--width", 64, "--height", 64, "--models", tmp_path, "--models", photos["a"].parent),
+    )
+    assert result.exit_code == 0, result.output
+    assert "Note: Nobody was [found]." in result.stderr
+    expected = Request(
+        people=[
+            Person(
+                references=[Photo(image=photos["a"], face=2), Photo(image=photos["b"], face=2)],
+                region=photos["region"],
+                view="profile left",
+                place=Place(x=0.3, y=0.4, size=0.35),
+                keypoints=[(0.1, 0.2), (0.3, 0.2), (0.2, 0.3), (0.1, 0.4), (0.3, 0.4)],
+                identity_strength=0.3,
+                adapter_strength=1.1,
+            ),
+            Person(references=[photos["c"]], view="up", adapter_strength=0.9),
+        ],
+        prompt="two kings",
+        negative_prompt="blurry",
+        style="Film Noir",
+        seed=7,
+        steps=5,
+        guidance_scale=3.0,
+        scheduler="Heun",
+        recipe="Lightning, 4 steps",
+        images=2,
+        identity_strength=0.7,
+        adapter_strength=0.6,
+        face_region=False,
+        pose_image=Photo(image=photos["pose"], face=3),
+        controls={
+            "pose": Control(strength=0.5, start=0.1, end=0.6, map=photos["skeleton"]),
+            "canny": Control(strength=0.3, low=80, high=160),
+        },
+        style_image=photos["style"],
+        style_strength=0.5,
+        style_mode="layout",
+        layout_image=photos["layout"],
+        style_content="a cat",
+        style_content_strength=0.25,
+        start_image=photos["start"],
+        start_strength=0.1,
+        repaint="mask",
+        repaint_mask=photos["mask"],
+        upscale=1.5,
+        upscale_strength=0.2,
+        upscale_by="latents",
+        face_detail=True,
+        face_detail_strength=0.3,
+        loras=[Lora(source="film", strength=-0.5), "who/what/x.safetensors", "odd=name"],
+        textual_inversions=["bad-hands"],
+        base="realvis",
+        vae="sharp",
+        cfg_rescale=0.7,
+        negative_noise=0.35,
+        perturbed_negative=0.1,
+        off_size=True,
+        width=64,
+        height=64,
+    )
+    assert fake.requests == [expected]
+    untold = {
+        name for name, field in Request.model_fields.items() if getattr(expected, name) == field.default
+    }
+    assert untold == {"free_pose"}, "an option is missing above"
+    assert fake.loaded[0]["models"] == [tmp_path, tmp_path]
+
+
+def test_a_single_person_may_go_without_a_pose(generate, fake):
+    assert generate("--free-pose").exit_code == 0
+    assert fake.requests[0].free_pose is True
+
+
+@pytest.mark.parametrize("recipe", get_args(RecipeName))
+def test_recipes_go_by_their_names_and_by_short_ones(generate, fake, recipe):
+    short = next(short for short, name in settings.RECIPES.items() if name == recipe)
+    for word in (recipe, short, short.upper()):
+        assert generate("--recipe", word, "--overwrite").exit_code == 0
+    assert {request.recipe for request in fake.requests} == {recipe}
+
+
+def test_what_is_not_given_stays_at_the_request_s_defaults(generate, fake):
+    assert generate("--seed", 42).exit_code == 0
+    request = fake.requests[0]
+    differing = {
+        name
+        for name, field in Request.model_fields.items()
+        if getattr(request, name) != (field.default_factory() if field.default_factory else field.default)
+    }
+    assert differing == {"people", "width", "height"}  # the fake engine fills in the size
+
+
+def test_without_a_face_nothing_is_made(nothing_loads):
+    assert "give a photo of their face" in refusal(run("generate", "--prompt", "x")).lower()
+
+
+def test_several_people_are_repeated_from_their_file(generate, fake, photos, tmp_path):
+    first = tmp_path / "1.png"
+    words = ("--face", photos["a"], "--face2", photos["b"], "--region2", photos["region"])
+    maps = ("--map", f"pose={photos['skeleton']}")
+    assert generate(*words, *maps, "--view2", "up", "--control", "canny=0.3", "--out", first).exit_code == 0
+    again = generate(
+        "--from", first, *words, *maps, "--control", "canny=0.5", "--out", tmp_path / "2.png", bundle=None
+    )
+    assert "bundle called “fake”" in refusal(again)
+    again = generate("--from", first, *words, *maps, "--control", "canny=0.5", "--out", tmp_path / "2.png")
+    assert again.exit_code == 0 and "differ" not in again.stderr, again.output
+    one, two = fake.requests
+    assert two == one.replace(controls=one.controls | {"canny": Control(strength=0.5)})
+    missing = generate("--from", first, "--face", photos["a"], "--out", tmp_path / "3.png")
+    told = refusal(missing)
+    assert "face photo of person 2, " in told and "region of person 2" in told and "ready pose map" in told
 
 
 def test_without_a_seed_a_random_one_is_taken_and_told(generate, tmp_path):
@@ -160,11 +373,11 @@ def test_a_photo_without_a_face_says_what_was_tried(generate, tmp_path):
         (("--out", "nowhere/out.png"), "There is no folder nowhere"),
         (("--out", "taken.png"), "taken.png exists. Choose another --out, or add --overwrite"),
         (("--out", "many.png", "--images", 2), "many-2.png exists"),
-        (("--control", "canny"), "such as canny=0.4; got 'canny'"),
+        (("--control", "canny"), "such as canny=0.4 or pose=0.5:0-0.6; got 'canny'"),
         (("--control", "canny=much"), "got 'canny=much'"),
-        (("--control", "canny=nan"), "controls.canny"),
-        (("--control", "canny=9"), "controls.canny: Input should be less than or equal to 1.5"),
-        (("--control", "[red]=0.4"), "controls.[red]"),
+        (("--control", "canny=nan"), "control cannot be used. strength: Input"),
+        (("--control", "canny=9"), "strength: Input should be less than or equal to 1.5 (got 9.0)"),
+        (("--control", "[red]=0.4"), "no control “[red]”: take one of pose, canny, depth"),
         (("--scheduler", "Eular"), "scheduler: Input should be 'Euler'"),
         (("--style", "Watercolour"), "no style “Watercolour”. Did you mean “Watercolor”"),
         (("--steps", 0), "steps: Input should be greater than or equal to 1 (got 0)"),
@@ -177,6 +390,26 @@ def test_a_photo_without_a_face_says_what_was_tried(generate, tmp_path):
         (("--face-number", 0), "face: "),
         (("--face", "nobody.jpg"), "There is no file nobody.jpg"),
         (("--pose", "taken.png"), "“taken.png” is an empty file"),
+        (("--region", "taken.png"), "“taken.png” is an empty file"),
+        (("--control", "pose=0.5:0.6"), "got 'pose=0.5:0.6'"),
+        (("--control", "pose=0.5:0.6-0.2"), "start 0.6 must come before end 0.2"),
+        (("--map", "pose"), "such as pose=skeleton.png; got 'pose'"),
+        (("--map", "canny=taken.png"), "“taken.png” is an empty file"),
+        (("--canny", "200"), "two whole numbers, such as 100,200; got '200'"),
+        (("--canny", "200,100"), "low 200 must not be above high 100"),
+        (("--recipe", "lightning-5"), "recipe: Input should be 'LCM, 4 steps'"),
+        (("--lora", "film=3"), "strength: Input should be less than or equal to 2 (got 3.0)"),
+        (("--view", "back"), "view: Input should be 'front'"),
+        (("--place", "0.5"), "--place wants x,y,size"),
+        (("--place", "0.5,1.5"), "y: Input should be less than or equal to 1 (got 1.5)"),
+        (("--keypoints", "0.1,0.2;0.3,0.4"), "--keypoints wants five"),
+        (("--keypoints", "a,b;1,1;1,1;1,1;1,1"), "--keypoints wants five"),
+        (("--pose-face-number", 2), "goes with --pose"),
+        (("--face3", ASTRONAUT), "no face of person 2: give --face2"),
+        (("--view2", "up"), "no face of person 2: give --face2"),
+        (("--mask", ASTRONAUT), "go together"),
+        (("--repaint", "face"), "needs a start_image"),
+        (("--person", "ada"), "Name the folder as --people-folder"),
         (("--from", "nothing.png"), "There is no file nothing.png"),
         (("--from", ASTRONAUT), "carries no request"),
     ],
@@ -350,6 +583,10 @@ def test_a_trial_that_could_not_be_written_is_refused_first(tmp_path, nothing_lo
 
 # Help
 
+COMMANDS = (
+    *("generate", "batch", "fetch", "doctor"),
+    *("people", "people save", "people list", "people export", "people import", "people delete"),
+)
 HELP = """
 import sys
 from instantid import cli
@@ -362,7 +599,7 @@ except SystemExit as end:
 """
 
 
-@pytest.mark.parametrize("words", [(), ("generate",), ("fetch",), ("doctor",)], ids=" ".join)
+@pytest.mark.parametrize("words", [(), *(tuple(name.split()) for name in COMMANDS)], ids=" ".join)
 def test_help_comes_at_once_without_the_large_libraries(words):
     run = subprocess.run(
         [sys.executable, "-c", HELP, *words, "--help"],
@@ -376,10 +613,20 @@ def test_help_comes_at_once_without_the_large_libraries(words):
     assert "Usage: instantid" in run.stdout and "[OPTIONS]" in run.stdout
 
 
-def test_every_option_of_generate_is_explained():
-    [command] = [c for c in typer.main.get_command(cli.app).commands.values() if c.name == "generate"]
-    unexplained = [option.name for option in command.params if not option.help]
-    assert unexplained == []
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name):
+    command = typer.main.get_command(cli.app)
+    for word in name.split():
+        command = command.commands[word]
+    assert [option.name for option in command.params if not option.help] == []
+
+
+def test_help_names_the_limits_and_choices_that_the_request_has():
+    told = run("generate", "--help", terminal_width=300).output
+    told = re.sub(r"[\s│]+", " ", told)
+    assert "0 is off. From 0 to 1.5." in told and "One of: everything; face; mask." in told
+    for heading in (*settings.PANELS, "Machine"):
+        assert f"─ {heading} ─" in told
 
 
 def test_every_error_a_user_can_mend_is_one_line(generate, monkeypatch):

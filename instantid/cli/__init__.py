@@ -1,21 +1,42 @@
 """`python -m instantid …`: pictures, weights and a look at the machine, without the page. A module per command."""
 
+from collections.abc import Callable
+
 import typer
 
-from . import doctor, fetch, generate
-from .terminal import quieten, told
+from . import batch, doctor, fetch, generate, people
+from .terminal import quieten as quieten
+from .terminal import told
+
+
+def _group(commands: dict[str, Callable[..., None]], about: str) -> typer.Typer:
+    group = typer.Typer(
+        help=about, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False
+    )
+    for name, command in commands.items():
+        group.command(name)(told(command))
+    return group
 
 
 def _all_commands() -> typer.Typer:
-    app = typer.Typer(
-        help="InstantID Studio: one photo of a face becomes any picture of that person.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_show_locals=False,
+    app = _group(
+        {
+            "generate": generate.generate,
+            "batch": batch.batch,
+            "fetch": fetch.fetch,
+            "doctor": doctor.doctor,
+        },
+        "InstantID Studio: one photo of a face becomes any picture of that person.",
     )
     app.callback()(quieten)
-    for command in (generate.generate, fetch.fetch, doctor.doctor):
-        app.command()(told(command))
+    saved = {
+        "save": people.save,
+        "list": people.list_,
+        "export": people.export,
+        "import": people.import_,
+        "delete": people.delete,
+    }
+    app.add_typer(_group(saved, "People kept under a name, to be used in place of photos."), name="people")
     return app
 
 

@@ -14,7 +14,7 @@ from ..people import Photo
 from ..request import Request, Result, Step
 from .options import with_options
 from .people_options import refuse_gaps
-from .saved import opener
+from .saved import Used
 from .settings import read_settings, setting_options
 from .terminal import (
     BUNDLES,
@@ -59,9 +59,11 @@ def generate(
     Up to four people: --face a.jpg --face2 b.jpg, from left to right; every option about a person takes the number.
     """
     from .. import metadata
+    from ..images import open_image
     from ..styles import find_style, load_styles
 
-    values = read_settings(given, opener(people_folder))
+    saved = Used(people_folder)
+    values = read_settings(given, saved)
     refuse_gaps(values)
     record = metadata.read(from_) if from_ else None
     bundle = bundle or (_bundle_of(record.bundle) if record else "mini")
@@ -76,7 +78,10 @@ def generate(
     presets = load_styles(*(styles or ()))
     if request.style is not None:
         find_style(presets, request.style)
-    open_pictures(request)
+    for picture in dotted.take_apart(request)[1].values():
+        if isinstance(picture, Photo):
+            open_image(picture.image)
+    saved.check(bundle)
     engine = load_engine(bundle, device, placement, presets, models or ())
     result = _run(engine, request)
     metadata.save(result, paths)
@@ -90,15 +95,6 @@ def generate(
         note(f"{difference} The result may differ.")
     if result.bundle["untrained"]:
         note("these weights are untrained: the picture is abstract.")
-
-
-def open_pictures(request: Request) -> None:
-    """Refuse pictures that cannot be opened."""
-    from ..images import open_image
-
-    for picture in dotted.take_apart(request)[1].values():
-        if isinstance(picture, Photo):
-            open_image(picture.image)
 
 
 def _run(engine: Any, request: Request) -> Result:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidRequest
-from ..people import MAX_PEOPLE, Photo, View
+from ..people import MAX_PEOPLE, Photo, Portrait, View
 from ..request import Person
 from .options import Option, of_field
 
 PANEL = "People"
+OF_FACES = ("face", "person", "face_number")
 STRENGTHS = ("identity_strength", "adapter_strength")
 NUMBERED = (  # name, kind, help
     ("face", list[Path], "A photo of the face. Several of one person are averaged."),
@@ -31,40 +32,37 @@ NUMBERED = (  # name, kind, help
 
 
 def people_options(*, faces: bool = True) -> list[Option]:
-    """Of all people, or without `faces` of one whose photos come from elsewhere."""
+    """Of all people, or without `faces` what everybody has in common whose photos come from elsewhere."""
     options = []
     for number in range(1, MAX_PEOPLE + 1 if faces else 2):
         for name, kind, told in NUMBERED:
-            if not faces and name in ("face", "person"):
-                continue
             flag = f"--{name.replace('_', '-')}"
-            flags = (flag, f"{flag}1") if number == 1 else (f"{flag}{number}",)
             about = told or of_field(name, PANEL, Person).help
-            options.append(
-                Option(f"{name}_{number}", kind, _others(about, flag, faces), PANEL, flags, number > 1)
-            )
-        for name in STRENGTHS:
+            if not faces:
+                if name not in OF_FACES:
+                    options.append(Option(f"{name}_1", kind, about, PANEL, (flag,)))
+                continue
+            flags = (flag, f"{flag}1") if number == 1 else (f"{flag}{number}",)
+            about = f"{about} Of others: {flag}2 to {flag}{MAX_PEOPLE}."
+            options.append(Option(f"{name}_{number}", kind, about, PANEL, flags, number > 1))
+        for name in STRENGTHS if faces else ():
             flag = f"--{name.replace('_', '-')}"
-            about = _others(f"--{name.replace('_', '-')} of the first person alone.", flag, faces)
+            about = f"{flag} of the first person alone. Of others: {flag}2 to {flag}{MAX_PEOPLE}."
             options.append(Option(f"{name}_{number}", float, about, PANEL, (f"{flag}{number}",), number > 1))
     return options
 
 
-def _others(about: str, flag: str, faces: bool) -> str:
-    return f"{about} Of others: {flag}2 to {flag}{MAX_PEOPLE}." if faces else about
-
-
-def read_people(given: Mapping[str, Any], saved: Callable[[str], Any] | None = None) -> dict[str, Any]:
+def read_people(given: Mapping[str, Any], saved: Callable[[str], Portrait]) -> dict[str, Any]:
     """The options' values by the request's dotted names.
 
     Args:
-        saved: name → what stands for the photos of a saved person; None where there is no folder of them.
+        saved: name → what stands for the photos of a saved person.
     """
     values: dict[str, Any] = {}
     for i in range(MAX_PEOPLE):
         own = {name: given[f"{name}_{i + 1}"] for name in _NAMES if f"{name}_{i + 1}" in given}
         number = own.pop("face_number", 1)
-        references = [_saved(name, saved) for name in own.pop("person", ())]
+        references = [saved(name) for name in own.pop("person", ())]
         references += [Photo(image=path, face=number) for path in own.pop("face", ())]
         values |= {f"people.{i}.references.{j}": reference for j, reference in enumerate(references)}
         values |= {f"people.{i}.{name}": READ.get(name, _as_given)(value) for name, value in own.items()}
@@ -89,14 +87,6 @@ _NAMES = (*(name for name, _, _ in NUMBERED), *STRENGTHS)
 
 def _as_given(value: Any) -> Any:
     return value
-
-
-def _saved(name: str, saved: Callable[[str], Any] | None) -> Any:
-    if saved is None:
-        raise InvalidRequest(
-            f"Where is “{name}” saved? Give the folder as --people-folder, or set INSTANTID_PEOPLE."
-        )
-    return saved(name)
 
 
 def _place(text: str) -> dict[str, float]:

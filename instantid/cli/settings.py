@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from ..dotted import PICTURES
 from ..errors import InvalidRequest
-from ..people import Photo
+from ..people import Photo, Portrait
 from ..request import MAX_LORA, ControlName, Lora, RecipeName
 from . import people_options
 from .options import Option, of_field
@@ -71,7 +71,7 @@ def setting_options(*, without: Iterable[str] = (), faces: bool = True) -> list[
     return [option for option in options if option.name not in set(without)]
 
 
-def read_settings(given: Mapping[str, Any], saved: Callable[[str], Any] | None = None) -> dict[str, Any]:
+def read_settings(given: Mapping[str, Any], saved: Callable[[str], Portrait]) -> dict[str, Any]:
     """The options' values by the request's dotted names; `saved` as in `read_people`."""
     values = people_options.read_people(given, saved)
     for name in FIELDS:
