@@ -15,8 +15,9 @@ from PIL import Image
 
 from instantid import bundles
 from instantid.bundles import open_bundle
-from instantid.controls import Annotators, usable
+from instantid.controls import Annotators, net_part, readable, usable
 from instantid.errors import BundleError, DownloadError
+from instantid.request import Control
 
 
 @pytest.fixture(scope="module")
@@ -80,30 +81,38 @@ def annotators(folder) -> Annotators:
 
 def test_canny_is_opencvs_at_the_references_thresholds(annotators, photo):
     edges = cv2.Canny(np.asarray(photo), 100, 200)
-    drawn = annotators.draw("canny", photo)
+    drawn = annotators.draw("canny", photo, Control())
     assert drawn.mode == "RGB"
     assert np.array_equal(np.asarray(drawn), np.stack([edges] * 3, axis=-1))
     assert 0 < np.mean(edges > 0) < 0.5
 
 
+def test_canny_takes_the_controls_thresholds(annotators, photo):
+    drawn = annotators.draw("canny", photo, Control(low=10, high=450))
+    assert np.array_equal(np.asarray(drawn)[..., 0], cv2.Canny(np.asarray(photo), 10, 450))
+    assert drawn.tobytes() != annotators.draw("canny", photo, Control()).tobytes()
+
+
 @pytest.mark.parametrize("name", ["pose", "depth"])
 def test_a_map_is_rgb_of_the_photos_size(annotators, photo, name):
-    drawn = annotators.draw(name, photo)
+    drawn = annotators.draw(name, photo, Control())
     assert (drawn.mode, drawn.size) == ("RGB", photo.size)
 
 
 def test_depth_fills_the_range_in_grey_and_follows_the_photo(annotators, photo):
-    drawn = np.asarray(annotators.draw("depth", photo))
+    drawn = np.asarray(annotators.draw("depth", photo, Control()))
     assert (drawn[..., :1] == drawn).all()
     assert drawn.min() <= 10 and drawn.max() >= 245
-    assert not np.array_equal(np.asarray(annotators.draw("depth", photo.rotate(180))), drawn)
+    assert not np.array_equal(np.asarray(annotators.draw("depth", photo.rotate(180), Control())), drawn)
 
 
 def test_a_photo_without_depth_gives_a_flat_map(folder, monkeypatch, photo):
     monkeypatch.setattr(
         transformers, "pipeline", lambda *_, **__: lambda photo: {"predicted_depth": torch.full((8, 8), 3.0)}
     )
-    assert Annotators(bundles.open_bundle(folder)).draw("depth", photo).getextrema() == ((0, 0),) * 3
+    assert (
+        Annotators(bundles.open_bundle(folder)).draw("depth", photo, Control()).getextrema() == ((0, 0),) * 3
+    )
 
 
 def test_a_body_is_drawn_as_wide_as_the_reference_draws_it(annotators, photo, monkeypatch):
@@ -116,7 +125,7 @@ def test_a_body_is_drawn_as_wide_as_the_reference_draws_it(annotators, photo, mo
 
     monkeypatch.setattr(Body, "__call__", one_upright_body)
     for side in (512, 1024):
-        drawn = np.asarray(annotators.draw("pose", photo.resize((side, side))))
+        drawn = np.asarray(annotators.draw("pose", photo.resize((side, side)), Control()))
         across = np.count_nonzero(drawn[side // 2].max(axis=-1) > 60)
         assert across == pytest.approx(8 * side / 512, abs=3)
 
@@ -131,17 +140,34 @@ def test_an_annotator_is_loaded_once_and_only_when_asked_for(folder, photo, monk
     loads, load = [], getattr(module, function)
     monkeypatch.setattr(module, function, lambda *a, **k: loads.append(a) or load(*a, **k))
     fresh = Annotators(bundles.open_bundle(folder))
-    fresh.draw("canny", photo)
+    fresh.draw("canny", photo, Control())
     assert loads == []
-    fresh.draw(name, photo)
-    fresh.draw(name, photo)
+    fresh.draw(name, photo, Control())
+    fresh.draw(name, photo, Control())
     assert len(loads) == 1
 
 
 @pytest.mark.parametrize("name", ["pose", "depth"])
-def test_a_bundle_without_the_annotator_says_so(tiny, photo, name):
-    with pytest.raises(BundleError, match=f"annotators.{name}"):
-        Annotators(bundles.open_bundle(tiny)).draw(name, photo)
+def test_a_bundle_without_the_annotator_says_so_and_what_to_do(tiny, photo, name):
+    with pytest.raises(BundleError, match=f"no annotators.{name}.*give a ready map, set {name} to 0"):
+        Annotators(bundles.open_bundle(tiny)).draw(name, photo, Control())
+
+
+def test_annotators_run_on_the_cpu_unless_told(folder, photo, monkeypatch):
+    """What they are loaded onto is watched: the test machine has a CPU alone."""
+    asked, real = [], transformers.pipeline
+    monkeypatch.setattr(Body, "to", lambda self, device: asked.append(device) or self)
+
+    def pipeline(*args, device, **options):
+        asked.append(device)
+        return real(*args, device="cpu", **options)
+
+    monkeypatch.setattr(transformers, "pipeline", pipeline)
+    for device in (None, torch.device("cuda", 1)):
+        annotators = Annotators(bundles.open_bundle(folder), device)
+        for name in ("pose", "depth"):
+            annotators._load(name)
+    assert asked == ["cpu", "cpu", torch.device("cuda", 1), torch.device("cuda", 1)]
 
 
 @pytest.mark.parametrize(
@@ -170,24 +196,43 @@ def test_missing_or_damaged_weights_name_the_part(folder, tmp_path, photo, name,
     copy = shutil.copytree(folder, tmp_path / "copy")
     harm(copy)
     with pytest.raises((BundleError, DownloadError), match=f"annotators.{name}"):
-        Annotators(bundles.open_bundle(copy)).draw(name, photo)
+        Annotators(bundles.open_bundle(copy)).draw(name, photo, Control())
 
 
-def test_only_what_is_here_is_usable(tiny):
-    assert usable(open_bundle(tiny)) == ("canny",)
-    named = open_bundle(tiny).model_copy(
-        update={"controlnets": {"canny": "owner/canny", "depth": str(tiny / "controlnets" / "canny")}}
-    )
-    assert usable(named) == ()  # canny is not fetched, and depth has no annotator
-    whole = named.model_copy(update={"annotators": {"depth": str(tiny / "base" / "vae")}})
-    assert usable(whole) == ("depth",)
+def with_parts(bundle_folder: Path, **parts: dict[str, str]) -> bundles.Bundle:
+    return open_bundle(bundle_folder).model_copy(update={"controlnets": {}, "annotators": {}} | parts)
 
 
-def test_pose_is_not_usable_where_its_library_is_not_installed(tiny, monkeypatch):
-    folder = str(tiny / "controlnets" / "canny")
-    bundle = open_bundle(tiny).model_copy(
-        update={"controlnets": {"pose": folder}, "annotators": {"pose": folder}}
-    )
-    assert usable(bundle) == ("pose",)
+def test_a_control_is_usable_where_its_net_is_here_with_or_without_an_annotator(tiny):
+    here = str(tiny / "controlnets" / "canny")
+    named = with_parts(tiny, controlnets={"canny": "owner/canny", "depth": here})
+    assert usable(named) == ("depth",)  # canny is not fetched
+    assert usable(with_parts(tiny)) == ()
+
+
+def test_one_union_model_serves_every_control_that_has_no_net_of_its_own(tiny):
+    here = str(tiny / "controlnets" / "canny")
+    union = with_parts(tiny, controlnets={"union": here})
+    assert usable(union) == ("pose", "canny", "depth")
+    assert {net_part(union, name) for name in usable(union)} == {"controlnets.union"}
+    mixed = with_parts(tiny, controlnets={"union": here, "pose": "owner/pose", "depth": here})
+    assert net_part(mixed, "pose") == "controlnets.pose"
+    assert net_part(mixed, "canny") == "controlnets.union"
+    assert usable(mixed) == ("canny", "depth")  # pose has its own, which is not fetched
+    assert net_part(with_parts(tiny), "pose") is None
+
+
+def test_maps_are_readable_where_their_annotator_is_here_and_canny_always(tiny):
+    assert readable(with_parts(tiny)) == ("canny",)
+    here = str(tiny / "base" / "vae")
+    assert readable(with_parts(tiny, annotators={"depth": here})) == ("canny", "depth")
+    assert readable(with_parts(tiny, annotators={"depth": here, "pose": "owner/x"})) == ("canny", "depth")
+
+
+def test_a_pose_is_not_readable_where_its_library_is_not_installed(tiny, monkeypatch):
+    here = str(tiny / "controlnets" / "canny")
+    bundle = with_parts(tiny, controlnets={"pose": here}, annotators={"pose": here})
+    assert readable(bundle) == ("pose", "canny")
     monkeypatch.setattr("instantid.controls.find_spec", lambda name: None)
-    assert usable(bundle) == ()
+    assert readable(bundle) == ("canny",)
+    assert usable(bundle) == ("pose",)  # by a ready map
