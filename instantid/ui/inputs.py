@@ -7,7 +7,7 @@ from gradio.components import Component
 
 from .fields import checkbox, slider
 from .people import build_people
-from .places import build_places, connect_places
+from .places import connect_places
 from .pose_group import build_pose
 from .prompt_group import build_prompt
 from .quality_group import build_quality
@@ -42,8 +42,7 @@ def build_inputs(studio: Studio) -> Inputs:
     with gr.Row(elem_id="actions"):
         generate = gr.Button("Generate", variant="primary", size="lg", elem_id="generate", scale=3)
         cancel = gr.Button("Cancel", variant="secondary", size="lg", elem_id="cancel", visible=False, scale=1)
-    parts |= build_pose(studio, parts["faces"])
-    parts |= build_places(studio, people)
+    parts |= build_pose(studio, people)
     start, start_group = build_start()
     parts |= start | build_quality(studio) | build_weights(studio)
     connect_places(studio, parts)

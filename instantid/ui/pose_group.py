@@ -5,17 +5,20 @@ from gradio.components import Component
 
 from ..request import Control, limits
 from .fields import checkbox, describe
+from .people import People
 from .photos import face_check, photo_box
+from .places import build_places
 from .studio import Studio
 from .words import CONTROL_INFOS, CONTROL_LABELS, MAP_HINT, MAP_NEEDED, POSE_HINT, STARTS
 
 
-def build_pose(studio: Studio, faces: gr.State) -> dict[str, Component]:
-    """Lay the group out. Choices among several faces of the pose photo go to `faces`."""
+def build_pose(studio: Studio, people: People) -> dict[str, Component]:
+    """Lay the group out, with the editors of where everyone goes under the pose photo."""
     parts: dict[str, Component] = {}
     with gr.Accordion("Pose and control", open=True, elem_id="pose-group"):
         parts["pose_image"] = photo_box("pose_image", POSE_HINT, several=False)
-        face_check(studio, parts["pose_image"], faces)
+        face_check(studio, parts["pose_image"], people.components["faces"])
+        parts |= build_places(studio, people)
         if studio.controls:
             parts |= _build_controls(studio)
         parts["free_pose"] = checkbox("free_pose")
