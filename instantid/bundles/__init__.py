@@ -8,11 +8,14 @@ from .bundle import Bundle as Bundle
 from .bundle import Defaults as Defaults
 from .bundle import FaceModels as FaceModels
 from .bundle import PartStatus as PartStatus
+from .exporting import export as export
 from .face_files import fetch_face_files as fetch_face_files
 from .fetching import essential_parts as essential_parts
 from .fetching import fetch as fetch
 from .fetching import licence_notice as licence_notice
 from .hub_parts import Hub as Hub
+from .hub_weights import fetch_weights as fetch_weights
+from .hub_weights import find_weights as find_weights
 from .opening import MINI_FACES as MINI_FACES
 from .opening import default_cache as default_cache
 from .opening import face_files_folder as face_files_folder

@@ -2,7 +2,7 @@
 
 import difflib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -104,6 +104,19 @@ class Bundle(BaseModel):
                 found[field] = value.path if isinstance(value, FaceModels) else value
         return found
 
+    def with_parts(self, found: Mapping[str, Path]) -> "Bundle":
+        """A copy that takes these parts from files or folders; named as in `sources`."""
+        changes: dict[str, object] = {}
+        for part, path in found.items():
+            field, _, name = part.partition(".")
+            value = getattr(self, field)
+            if name:
+                changes[field] = changes.get(field, value) | {name: str(path)}
+            else:
+                is_faces = isinstance(value, FaceModels)
+                changes[field] = value.model_copy(update={"path": str(path)}) if is_faces else str(path)
+        return self.model_copy(update=changes)
+
     def has(self, part: str) -> bool:
         """Whether the bundle names this part; it may still have to be fetched."""
         return part in self.sources
@@ -168,7 +181,7 @@ class Bundle(BaseModel):
             source=source,
             path=path,
             present=path is not None,
-            size=hub_parts.size_of(path) if path else known,
+            size=known if known is not None or path is None else hub_parts.size_of(path),
             licence=self.licences.get(part, UNSTATED),
             problem=problem,
         )

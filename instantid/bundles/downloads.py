@@ -33,6 +33,7 @@ def fetch(
     lock: Path,
     hub: Hub,
     on_progress: OnProgress | None = None,
+    check: Callable[[Pinned], None] | None = None,
 ) -> None:
     """Bring parts here that are missing or not whole. What was interrupted goes on where it stopped.
 
@@ -40,6 +41,7 @@ def fetch(
         sources: by part.
         lock: the file that remembers commits and sizes, written as soon as they are known.
         on_progress: called with (part, bytes done, bytes in all); without it, progress bars go to stderr.
+        check: looks at what a source stands for before it is pinned, and raises to refuse it.
 
     Raises:
         DownloadError: no network, no space, no permission, no such file, or damaged on the way.
@@ -47,7 +49,10 @@ def fetch(
     pins = read_lock(lock)
     for part, source in sources.items():
         if part not in pins or pins[part].source != source:
-            pins[part] = _pin(source, hub)
+            pinned = _pin(source, hub)
+            if check:
+                check(pinned)
+            pins[part] = pinned
             write_lock(lock, pins)
     wanted = {part: pins[part] for part in sources}
     _check_space(wanted.values(), hub)

@@ -13,7 +13,7 @@ from typing import Literal
 from ..errors import BundleError
 from .weight_files import find_damage
 
-Kind = Literal["checkpoint", "vae", "lora", "embedding", "other"]
+Kind = Literal["checkpoint", "vae", "lora", "embedding", "other", "unknown"]
 UNET = "model.diffusion_model."
 ENTRY = f"{UNET}input_blocks.0.0.weight"
 VAES = ("first_stage_model.", "vae.")
@@ -110,7 +110,7 @@ def identify(header: Header) -> tuple[Kind, str]:
         return "vae", "a VAE"
     if header.begins("text_model.", "transformer.resblocks."):
         return "other", "a text encoder"
-    return "other", "a file of a kind that is not known here"
+    return "unknown", "a file of a kind that is not known here"
 
 
 def _identify_checkpoint(header: Header) -> tuple[Kind, str]:
