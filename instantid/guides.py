@@ -91,16 +91,6 @@ def active(controls: Mapping[ControlName, Control]) -> dict[ControlName, Control
     return {name: control for name, control in controls.items() if control.strength > 0}
 
 
-def check_control(bundle: Bundle, name: ControlName) -> None:
-    """Refuse a control that the bundle has no ControlNet for.
-
-    Raises:
-        InvalidRequest: it has none.
-    """
-    if net_part(bundle, name) is None:
-        raise InvalidRequest(f"The bundle “{bundle.name}” has no {name} ControlNet: set {name} to 0.")
-
-
 def _is_union(part: str) -> bool:
     return part == "controlnets.union"
 
