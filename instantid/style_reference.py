@@ -171,7 +171,7 @@ def sources(request: Request, encoder: StyleEncoder, unet: UNet2DConditionModel)
     With a layout picture the style picture gives style only. `style_content` is taken out of the style picture.
 
     Raises:
-        BundleError: the image encoder does not go with the style adapter that `unet` carries.
+        BundleError: `unet` carries no style adapter, or the image encoder does not go with it.
         InvalidRequest: the content cannot be taken out.
         InvalidImage: a picture cannot be opened.
     """
@@ -195,8 +195,12 @@ def sources(request: Request, encoder: StyleEncoder, unet: UNet2DConditionModel)
 
 def _check_width(encoder: StyleEncoder, unet: UNet2DConditionModel) -> None:
     layers = unet.encoder_hid_proj.image_projection_layers
-    wanted = next(layer for layer in layers if isinstance(layer, ImageProjection)).image_embeds.in_features
-    if encoder.width != wanted:
+    projector = next((layer for layer in layers if isinstance(layer, ImageProjection)), None)
+    if projector is None:
+        raise BundleError(
+            "The style adapter is not loaded: it was fetched after this program had started. Start it again."
+        )
+    if encoder.width != (wanted := projector.image_embeds.in_features):
         raise BundleError(
             f"The bundle's image encoder gives {encoder.width} numbers for a picture, its style adapter reads "
             f"{wanted}: they do not belong together. ip-adapter_sdxl goes with sdxl_models/image_encoder (1280), "

@@ -299,6 +299,13 @@ def test_an_encoder_that_does_not_go_with_the_adapter_is_refused(pipeline, narro
         style_reference.sources(asked, other, pipeline.unet)
 
 
+def test_an_adapter_that_was_not_there_at_the_start_is_missed_aloud(bundle, encoder, asked):
+    pipeline = loading.load_pipeline(bundle, torch.float32)
+    branches.attach(pipeline, [read_adapter(bundle.require("identity_adapter"))])
+    with pytest.raises(BundleError, match="fetched after this program had started"):
+        style_reference.sources(asked, encoder, pipeline.unet)
+
+
 @pytest.fixture
 def copy(tiny, tmp_path) -> Path:
     """A bundle to change."""
