@@ -17,6 +17,7 @@ CSS = """
 #masthead .notice { margin-top: .7rem; }
 #masthead .bundle { border: 1px solid var(--border-color-primary); border-radius: 999px;
   padding: .25rem .8rem; font-size: .85rem; background: var(--background-fill-primary); }
+#places-group [role=tab][aria-selected=true] { color: var(--body-text-color); font-weight: 600; }
 .tight { gap: .4rem !important; }
 .hint p { font-size: .8rem !important; color: var(--body-text-color-subdued) !important;
   margin: 0 0 0 .15rem !important; line-height: 1.4; overflow-wrap: anywhere; }
@@ -34,6 +35,9 @@ CSS = """
   #examples .container { width: 3.2rem !important; height: 3.2rem !important; }
   #examples :is(td, th) { padding: .35rem !important; }
 }
+#actions { position: sticky; top: .4rem; bottom: .4rem; z-index: 20; padding: .4rem; margin: 0 -.4rem;
+  border-radius: var(--radius-lg); background: var(--body-background-fill); }
+.control { border-left: 2px solid var(--border-color-primary); padding-left: .7rem; }
 #preview img { width: 100%; height: 100%; object-fit: contain; }
 .notice { border-left: 3px solid var(--color-accent); padding: .5rem .8rem; border-radius: 6px;
   background: var(--background-fill-secondary); color: var(--body-text-color); font-size: .9rem; }
@@ -45,6 +49,9 @@ CSS = """
 .status progress::-moz-progress-bar { background: var(--color-accent); border-radius: 3px; }
 .status .detail { color: var(--body-text-color-subdued); font-size: .85rem; }
 """
+
+
+MAX_UPLOAD = 2_000_000_000  # bytes: a large SDXL LoRA; what is opened as a picture has its own, lower limit
 
 
 def _theme() -> gr.themes.Base:
@@ -80,6 +87,7 @@ def launch_options(studio: Studio) -> dict[str, Any]:
         "css": CSS,
         "footer_links": ["api", "settings"],
         "run_history": False,  # it would keep people's photos in the browser
-        "max_file_size": MAX_BYTES,  # what `open_image` takes: more need not be stored first
+        # What `open_image` takes, where only pictures are uploaded: more need not be stored first.
+        "max_file_size": MAX_BYTES if studio.weights is None else MAX_UPLOAD,
         "allowed_paths": sorted({str(path.resolve()) for path in shown}),
     }
