@@ -519,6 +519,28 @@ def test_agreeing_fetches(hub_bundle, words, answer):
     assert "here already: previewer" in again.stderr
 
 
+def test_a_bundle_is_written_for_a_machine_without_a_network(hub_bundle, tmp_path):
+    folder, _ = hub_bundle
+    result = run("fetch", "--bundle", folder, "--all", "--yes", "--into", tmp_path / "stick")
+    assert result.exit_code == 0, result.output
+    assert "previewer" in result.stderr and "app.py --bundle stick" in result.stderr
+    opened = bundles.open_bundle(tmp_path / "stick")
+    assert all(status.present for status in opened.parts())
+    assert "in use" in refusal(run("fetch", "--bundle", folder, "--into", tmp_path / "stick"))
+
+
+def test_single_weights_are_fetched_from_the_hub(hub_bundle, tmp_path, monkeypatch):
+    _, hub = hub_bundle
+    at = bundles.Hub(endpoint=hub.endpoint, cache=tmp_path / "hub")
+    monkeypatch.setattr(bundles.hub_weights, "Hub", lambda: at)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    name = "who/previewer/diffusion_pytorch_model.safetensors"
+    result = run("fetch", "--weights", name, "--weights", "who/previewer")
+    assert result.exit_code == 0, result.output
+    assert str(bundles.find_weights(name)) in result.stderr
+    assert "--part" in refusal(run("fetch", "--weights", name, "--part", "base"))
+
+
 def test_nothing_is_fetched_where_nobody_can_answer(hub_bundle):
     folder, hub = hub_bundle
     assert run("fetch", "--bundle", folder, "--part", "previewer", answer="").exit_code == 1

@@ -35,8 +35,7 @@ def export(bundle: Bundle, folder: Path) -> tuple[str, ...]:
         raise BundleError(
             f"The bundle “{bundle.name}” is not all here: {', '.join(missing)} missing. Run: {bundle.fetch_command()}"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BundleError(f"{folder} is in use. Choose a folder that is empty or does not exist yet.")
+    refuse_used_folder(folder)
     plan = {part: dict(_files(bundle, part, path)) for part, path in here.items()}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +56,12 @@ def export(bundle: Bundle, folder: Path) -> tuple[str, ...]:
     except OSError as error:
         raise BundleError(f"The bundle cannot be written to {folder}: {error}") from error
     return tuple(here)
+
+
+def refuse_used_folder(folder: Path) -> None:
+    """Raise a BundleError unless `folder` can be written to: it is empty, or does not exist yet."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BundleError(f"{folder} is in use. Choose a folder that is empty or does not exist yet.")
 
 
 def _home(part: str) -> Path:
