@@ -15,12 +15,31 @@ from skimage.measure import label, regionprops
 
 from instantid.errors import NoFaceFound
 from instantid.images import open_image
-from instantid.request import MAX_SEED, Face, Request, Result, Step
+from instantid.request import MAX_SEED, Face, Photo, Portrait, Request, Result, Step
 from instantid.styles import NO_STYLE, Style
 from instantid.ui import Studio
 
 SKIN = (224, 172, 138)
-
+RECIPES = {
+    "LCM, 4 steps": {
+        "steps": 4,
+        "guidance_scale": 1.5,
+        "scheduler": "LCM",
+        "when": "For quick tries: soft, and close to the base model's style.",
+    },
+    "Lightning, 8 steps": {
+        "steps": 8,
+        "guidance_scale": 1.0,
+        "scheduler": "Euler",
+        "when": "For quick pictures that are sharp.",
+    },
+}
+WEIGHTS = {
+    "loras": ["watercolour", "paper-cut"],
+    "embeddings": ["easynegative"],
+    "checkpoints": ["realvis"],
+    "vaes": ["fp16-fix"],
+}
 
 STYLES = [
     Style(name=NO_STYLE, family="", prompt="{prompt}"),
@@ -93,7 +112,8 @@ class FakeEngine:
     def generate(self, request: Request) -> Iterator[Step | Result]:
         """Yield steps, then the result; raise NoFaceFound as the real engine does."""
         self.requests.append(request)
-        for photo in request.people[0].references:
+        photos = [ref for person in request.people for ref in person.references if isinstance(ref, Photo)]
+        for photo in photos:
             if len(find_faces(photo.image)) < photo.face:
                 raise NoFaceFound(f"No face found in “{Path(photo.image).name}”.")
         filled = self._fill(request)
@@ -114,9 +134,10 @@ class FakeEngine:
             request=filled,
             timings={"total": 1.5},
             control_maps={
-                "keypoints": Image.new("RGB", (64, 64)),
-                "canny": Image.new("RGB", (64, 64), "white"),
+                name: Image.new("RGB", (64, 64), "black" if name == "keypoints" else "white")
+                for name in ("keypoints", *filled.controls)
             },
+            notes=[f"The seed was {filled.seed}."] if filled.off_size else [],
             likeness=[0.71] + [None] * (len(images) - 1),
             bundle={"name": "fake"},
         )
@@ -124,13 +145,18 @@ class FakeEngine:
     def _fill(self, request: Request) -> Request:
         seed = random.randint(0, MAX_SEED - 16) if request.seed is None else request.seed
         size = (request.width or 256, request.height or 320)
-        return request.replace(seed=seed, width=size[0], height=size[1])
+        own = {"steps": 4, "guidance_scale": 5.0, "scheduler": "Euler"} | RECIPES.get(request.recipe, {})
+        own.pop("when", None)
+        sampling = {name: value for name, value in own.items() if getattr(request, name) is None}
+        return request.replace(seed=seed, width=size[0], height=size[1], **sampling)
 
     def _draw(self, request: Request, seed: int) -> Image.Image:
         colour = tuple(random.Random(seed).randint(40, 200) for _ in range(3))
         picture = Image.new("RGB", (request.width, request.height), colour)
         draw = ImageDraw.Draw(picture)
-        draw.ellipse((60, 60, request.width - 60, request.height - 60), fill=SKIN)
+        share = request.width / len(request.people)
+        for i in range(len(request.people)):
+            draw.ellipse((share * i + share / 4, 60, share * (i + 0.75), request.height - 60), fill=SKIN)
         draw.multiline_text((10, 10), f"{request.prompt}\n{request.style}\nseed {seed}", fill="white")
         return picture
 
@@ -146,17 +172,37 @@ def save(result: Result, folder: Path) -> list[Path]:
     return paths
 
 
+def portrait(photos: list[Photo]) -> Portrait:
+    """Of the first photo's largest face."""
+    found = find_faces(photos[0].image)
+    if not found:
+        raise NoFaceFound(f"No face found in “{Path(photos[0].image).name}”.")
+    return Portrait(found[0], 320, 320)
+
+
+def advise(source: Path | Image.Image) -> list[str]:
+    """Only small photos are complained about."""
+    small = min(open_image(source).size) < 128
+    return ["This photo is small: one of at least 512 pixels holds more likeness."] if small else []
+
+
 def fake_studio(engine: FakeEngine, **changes) -> Studio:
-    """A studio on `engine`; `changes` replace its parts."""
+    """A studio on `engine` that can do everything; `changes` replace its parts."""
     parts = {
         "generate": engine.generate,
         "find_faces": find_faces,
         "number_faces": number_faces,
         "save": save,
         "styles": {style.name: style for style in STYLES},
-        "schedulers": ("Euler", "DPM++ 2M Karras", "UniPC"),
+        "schedulers": ("Euler", "DPM++ 2M Karras", "UniPC", "LCM"),
         "controls": ("pose", "canny", "depth"),
         "defaults": {"width": 256, "height": 320, "steps": 4, "guidance_scale": 5.0},
+        "style_reference": True,
+        "recipes": RECIPES,
+        "weights": lambda: WEIGHTS,
+        "advise": advise,
+        "portrait": portrait,
+        "face_model": lambda: "fake faces",
         "banner": lambda: iter(["fake · CPU"]),
         "default_negative": "low quality, watermark",
     }
