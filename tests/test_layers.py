@@ -17,7 +17,7 @@ LAYERS = [
     "people image_files",
     "request dotted",
     "images styles bundles face_drawing views saved_person",
-    "prints provenance adapter_file lora_file inversion_file library mini_tokenizer saved_people regions placing",
+    "prints provenance adapter_file lora_file inversion_file library mini_tokenizer saved_people regions placing face_measures",
     "metadata branches vocabulary",
     "batch",
     "faces controls identity nets single_files style_reference body prompts schedulers "
@@ -25,6 +25,7 @@ LAYERS = [
     "scene loading advice remedies",
     "guides painting",
     "second_passes models",
+    "pictures",
     "engine",
     "ui hosting doctor trial serving compare evaluation training",
     "__init__",  # the public face of the package
