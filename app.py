@@ -89,8 +89,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--bundle",
         default=os.environ.get("INSTANTID_BUNDLE"),
-        help="mini, sdxl, sdxl:<base> or a folder with bundle.json (INSTANTID_BUNDLE); default: sdxl where it "
-        "has been fetched and there is a CUDA GPU, else mini",
+        help="mini, sdxl, sdxl:<base>, sdxl+union or a folder with bundle.json (INSTANTID_BUNDLE); default: sdxl "
+        "where it has been fetched and there is a CUDA GPU, else mini",
     )
     parser.add_argument(
         "--fetch",
