@@ -8,10 +8,16 @@ from pathlib import Path
 import original_layout
 import pytest
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from instantid import bundles, loading
+from instantid import bundles, loading, schedulers, single_files
 from instantid.errors import BundleError, DownloadError
 
 UNET = original_layout.UNET
@@ -67,6 +73,35 @@ def test_both_text_encoders_keep_their_own_weights(bundle, checkpoint):
     for name in ("text_encoder", "text_encoder_2"):
         ours, theirs = (getattr(each, name).state_dict() for each in (first, second))
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_a_base_built_like_sdxl_loads_whole(tiny, tmp_path):
+    """SDXL's own blocks, layers and two unlike text encoders, in narrow."""
+    base = shutil.copytree(tiny / "base", tmp_path / "base")
+    settings = json.loads((base / "text_encoder_2" / "config.json").read_text())
+    settings |= {"hidden_size": 40, "intermediate_size": 80, "projection_dim": 48, "num_hidden_layers": 6}
+    CLIPTextModelWithProjection(CLIPTextConfig(**settings)).save_pretrained(base / "text_encoder_2")
+    UNet2DConditionModel(
+        block_out_channels=(32, 64, 64),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=2,
+        transformer_layers_per_block=(1, 2, 10),
+        attention_head_dim=(2, 4, 4),
+        cross_attention_dim=32 + 40,
+        sample_size=8,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=32,
+        projection_class_embeddings_input_dim=48 + 6 * 32,
+    ).save_pretrained(base / "unet")
+    file = original_layout.write(tmp_path / "sdxl.safetensors", original_layout.original(base))
+    one = single_files.load_checkpoint(file, base, dtype=torch.float32)
+    folder = StableDiffusionXLPipeline.from_pretrained(base, add_watermarker=False)
+    for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        ours, theirs = (getattr(each, name).state_dict() for each in (one, folder))
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert torch.equal(paint(one), paint(folder))
 
 
 def test_another_checkpoint_changes_the_picture_and_the_bundle_stays(bundle, weights, tmp_path):
@@ -129,6 +164,15 @@ def test_the_marks_of_v_prediction_reach_the_scheduler(bundle, weights, tmp_path
     file = original_layout.write(tmp_path / "v.safetensors", weights | marks, **notes)
     config = load(bundle, base=file).scheduler.config
     assert (config.prediction_type, config.rescale_betas_zero_snr, config.timestep_spacing) == expected
+
+
+@pytest.mark.parametrize("name", list(schedulers.SCHEDULERS))
+def test_every_sampler_paints_with_a_zero_terminal_checkpoint(bundle, weights, tmp_path, name):
+    marks = {"v_pred": torch.empty(0), "ztsnr": torch.empty(0)}
+    pipeline = load(bundle, base=original_layout.write(tmp_path / "v.safetensors", weights | marks))
+    pipeline.scheduler = schedulers.build(name, pipeline.scheduler.config, 2)
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    assert paint(pipeline).isfinite().all()
 
 
 def test_a_file_without_marks_predicts_noise_whatever_its_configuration_says(tiny, checkpoint, tmp_path):
