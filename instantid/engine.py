@@ -19,8 +19,9 @@ from . import (
     images,
     loading,
     models,
-    placing,
+    pictures,
     prompts,
+    recipes,
     remedies,
     scene,
     schedulers,
@@ -31,12 +32,10 @@ from .bundles import Bundle
 from .controls import Annotators
 from .errors import BundleError, InvalidRequest, OutOfMemory
 from .guides import ControlNets, active, check_control
-from .nets import Guide
-from .painting import OnPass, Painter, Start, steps_of
+from .painting import Painter
 from .progress import Clock, OnStep, Reporter, stream
 from .request import MAX_SEED, Face, Request, Result, Step
 from .scene import Scene
-from .second_passes import detail_face, enlarge
 from .styles import Style, find_style, load_styles
 
 logger = logging.getLogger(__name__)
@@ -119,8 +118,7 @@ class Engine:
         with self._lock, _readable_memory_errors(request):
             clock = Clock()
             request = self._with_defaults(request)
-            plan = passes(request)
-            report = Reporter(on_step, sum(plan) * request.images)
+            report = Reporter(on_step, sum(pictures.passes(request)) * request.images)
             report(0)
             with clock("faces"):
                 there = scene.read(request, self._finder, self._area(request))
@@ -131,10 +129,13 @@ class Engine:
                     maps[name] = there.map(name, control, self._annotators.draw)
             with clock("models"):
                 loaded = self._loaded(request)
+                notes = loaded.tuning.use(self._loras(request), self._inversions(request))
                 guides = self._controlnets.guides(request.controls, maps, loaded.pipeline.unet)
             with clock("prompt"):
                 acceleration.place(self.plan, loaded.pipeline)
-                text = prompts.encode(loaded.pipeline, *self._styled(request), device=self.plan.device)
+                words = self._styled(request)
+                text = prompts.encode(loaded.pipeline, *words, device=self.plan.device)
+                notes += loaded.tuning.unused(*words)
                 style = loaded.style_sources(request, self.plan)
             painter = Painter(
                 pipeline=loaded.pipeline,
@@ -144,20 +145,25 @@ class Engine:
                 text=text,
                 style=style,
                 style_width=loaded.style_width,
-                scheduler=lambda: schedulers.build(request.scheduler, loaded.scheduler_config, request.steps),
+                scheduler=lambda: schedulers.build(
+                    request.scheduler,
+                    loaded.scheduler_config,
+                    request.steps,
+                    recipes.scheduler_settings(request),
+                ),
                 preview=loaded.preview,
             )
-            notes: list[str] = []
             with clock("pictures"):
                 # One by one: a run of four needs no more memory than one, and each repeats by its seed.
-                pictures = [
-                    self._picture(painter, there, guides, plan, i, report, notes)
-                    for i in range(request.images)
-                ]
+                made = []
+                for i in range(request.images):
+                    picture, more = pictures.make(painter, there, guides, i, report, self._find, self._side)
+                    made.append(picture)
+                    notes += more
             with clock("likeness"):
-                likeness = self._likeness(pictures, there)
+                likeness = self._likeness(made, there)
             return Result(
-                images=pictures,
+                images=made,
                 seed=request.seed,
                 request=request,
                 timings=clock.seconds | {"total": sum(clock.seconds.values())},
@@ -184,6 +190,12 @@ class Engine:
         area = self.bundle.defaults.width, self.bundle.defaults.height
         return remedies.off_size(area) if request.off_size else area
 
+    @property
+    def _side(self) -> int:
+        """Of a square picture as large as the bundle's default one, in pixels."""
+        defaults = self.bundle.defaults
+        return round((defaults.width * defaults.height) ** 0.5 / images.GRID) * images.GRID
+
     def _with_defaults(self, request: Request) -> Request:
         """Fill in what was left open, and refuse early what this bundle cannot do."""
         if request.style is not None:
@@ -196,15 +208,11 @@ class Engine:
             raise InvalidRequest(
                 "Latents cannot keep what lies outside a mask: choose upscale_by “pixels”, or leave the mask out."
             )
-        defaults = self.bundle.defaults
-        return request.replace(
-            seed=secrets.randbelow(MAX_SEED - request.images) if request.seed is None else request.seed,
-            steps=request.steps or defaults.steps,
-            guidance_scale=defaults.guidance_scale
-            if request.guidance_scale is None
-            else request.guidance_scale,
-            scheduler=request.scheduler or defaults.scheduler,
-        )
+        if request.recipe is not None:
+            recipes.weights(request.recipe, self.bundle)
+        if request.seed is None:
+            request = request.replace(seed=secrets.randbelow(MAX_SEED - request.images))
+        return recipes.fill(request, self.bundle.defaults)
 
     def _styled(self, request: Request) -> tuple[str, str]:
         if request.style is None:
@@ -221,95 +229,26 @@ class Engine:
             self._weights = wanted
         return self._models
 
-    def _picture(
-        self,
-        painter: Painter,
-        there: Scene,
-        guides: Sequence[Guide],
-        plan: Sequence[int],
-        i: int,
-        report: Reporter,
-        notes: list[str],
-    ) -> Image.Image:
-        """Image `i` of a run: painted, made larger, its faces painted again, as far as that is asked for."""
-        request, seed = painter.request, painter.request.seed + i
-        done = i * sum(plan)
+    def _loras(self, request: Request) -> list[tuple[Path, float]]:
+        """The recipe's weights and the request's own, with their strengths."""
+        recipe = [] if request.recipe is None else [recipes.weights(request.recipe, self.bundle)]
+        return recipe + [(self.library.find("loras", lora.source), lora.strength) for lora in request.loras]
 
-        def on_pass() -> OnPass:
-            """Reports the next pass, which begins where the last one ends."""
-            nonlocal done
-            before, done = done, done + next(lengths)
-            return lambda step, preview: report(before + step, preview)
+    def _inversions(self, request: Request) -> list[Path]:
+        return [self.library.find("embeddings", source) for source in request.textual_inversions]
 
-        lengths = iter(plan)
-        start = None
-        if there.start is not None:
-            start = Start(picture=there.start, strength=request.start_strength, mask=there.repaint)
-        larger = request.upscale > 1
-        picture = painter.paint(
-            there,
-            request.people,
-            guides,
-            seed,
-            on_pass(),
-            start=start,
-            as_latents=larger and request.upscale_by == "latents",
-        )
-        if larger:
-            picture, there = enlarge(painter, there, guides, picture, seed, on_pass())
-        if request.face_detail:
-            faces_there = self._faces_in(picture, there)
-            for person, (planned, face) in enumerate(zip(there.faces, faces_there, strict=True)):
-                if face is None:
-                    notes.append(
-                        f"Face detail: no face was found in picture {i + 1} where person {person + 1} should be; the "
-                        "planned place was painted again."
-                    )
-                picture = detail_face(
-                    painter, there, person, face or planned, picture, self._side(), seed, on_pass()
-                )
-        return picture
+    def _find(self, picture: Image.Image) -> list[Face]:
+        return [] if self._finder is None else self._finder.find(picture)
 
-    def _side(self) -> int:
-        """Of a square picture as large as the bundle's default one, in pixels."""
-        defaults = self.bundle.defaults
-        return round((defaults.width * defaults.height) ** 0.5 / images.GRID) * images.GRID
-
-    def _faces_in(self, picture: Image.Image, there: Scene) -> list[Face | None]:
-        """Everyone's face as it is found in a picture; None where there is none at a person's place."""
-        found = [] if self._finder is None else self._finder.find(picture)
-        if there.free_pose:
-            return [found[0] if found else None]
-        return placing.assigned(found, there.faces)
-
-    def _likeness(self, pictures: list[Image.Image], there: Scene) -> list[float | None] | None:
+    def _likeness(self, made: list[Image.Image], there: Scene) -> list[float | None] | None:
         if self._finder is None:
             return None
         told = []
-        for picture in pictures:
-            pairs = list(zip(self._faces_in(picture, there), there.faces, strict=True))
+        for picture in made:
+            pairs = list(zip(pictures.faces_in(self._find(picture), there), there.faces, strict=True))
             whole = all(face is not None for face, _ in pairs)
             told.append(min(faces.likeness(face, person) for face, person in pairs) if whole else None)
         return told
-
-
-def passes(request: Request) -> list[int]:
-    """How many steps each pass of one picture takes: painting it, making it larger, each face again.
-
-    Raises:
-        InvalidRequest: a strength leaves a pass nothing to do.
-    """
-    steps = request.steps
-    lengths = [steps]
-    if request.start_image is not None:
-        lengths = [steps_of(steps, request.start_strength, "start_strength")]
-    if request.upscale > 1:
-        lengths.append(steps_of(steps, request.upscale_strength, "upscale_strength"))
-    if request.face_detail:
-        lengths += [steps_of(steps, request.face_detail_strength, "face_detail_strength")] * len(
-            request.people
-        )
-    return lengths
 
 
 @contextmanager

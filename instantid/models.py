@@ -13,6 +13,7 @@ from .branches import Source
 from .bundles import Bundle
 from .preview import Preview
 from .request import Request
+from .tuning import Tuning
 
 
 @dataclass(eq=False)
@@ -24,6 +25,7 @@ class Models:
         pipeline: base, VAE and IdentityNet, with the adapters attached.
         scheduler_config: as published; every scheduler starts here.
         style_width: of the style adapter's embeddings; None where it is not on this machine.
+        tuning: LoRAs and textual inversions over the pipeline's weights.
     """
 
     bundle: Bundle
@@ -32,6 +34,7 @@ class Models:
     preview: Preview
     identity: identity.Identity
     style_width: int | None
+    tuning: Tuning
     _encoder: style_reference.StyleEncoder | None = None
 
     def style_sources(self, request: Request, plan: Plan) -> list[Source] | None:
@@ -72,4 +75,5 @@ def load(bundle: Bundle, dtype: torch.dtype) -> Models:
         preview=preview,
         identity=identity.attach(pipeline, bundle.require("identity_adapter"), pipeline.controlnet, *others),
         style_width=width,
+        tuning=Tuning(pipeline),
     )

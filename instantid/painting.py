@@ -20,7 +20,6 @@ from PIL import Image
 
 from . import acceleration, branches, remedies
 from .acceleration import Plan
-from .errors import InvalidRequest
 from .identity import Identity, Sitter
 from .nets import Guide, Nets
 from .people import Person
@@ -31,7 +30,7 @@ from .request import Request
 from .scene import Scene
 
 FEATHER = 0.02  # of the canvas' shorter side: how softly a painted part meets what stays
-OnPass = Callable[[int, Callable[[], Image.Image]], None]
+OnPass = Callable[[float, Callable[[], Image.Image]], None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,21 +46,6 @@ class Start:
     picture: Image.Image | torch.Tensor
     strength: float
     mask: np.ndarray | None = None
-
-
-def steps_of(steps: int, strength: float, what: str) -> int:
-    """How many of `steps` a pass of that strength takes, as diffusers counts them.
-
-    Raises:
-        InvalidRequest: none; `what` is the strength's field.
-    """
-    taken = min(int(steps * strength), steps)
-    if taken < 1:
-        raise InvalidRequest(
-            f"A {what} of {strength:g} leaves nothing to do in {steps} steps. Raise it to {1 / steps:.2f} at least, "
-            "or take more steps."
-        )
-    return taken
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,11 +85,10 @@ class Painter:
         Args:
             people: one per face of `there`, for their strengths.
             guides: the extra ControlNets, their maps of the scene's size.
-            on_pass: called with the steps done so far and what makes a preview; what it raises ends the pass.
+            on_pass: called with the part that is done, 0 to 1, and what makes a preview; what it raises ends it.
             as_latents: return latents (1, c, h, w) instead of a picture.
         """
         request, guided = self.request, self.request.guidance_scale > 1  # as diffusers decides it
-        steps = request.steps if start is None else steps_of(request.steps, start.strength, "strength")
         sitters = self._sitters(there, people)
         negative = remedies.noise_face(self.identity.embedding_size, request.negative_noise, seed)
         text = remedies.perturbed(self.text, request.perturbed_negative, seed)
@@ -118,8 +101,7 @@ class Painter:
         pipeline = self._pipeline(start, Nets(self.identity.net, guides))
 
         def after_step(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            # Second-order samplers visit more timesteps than there are steps.
-            on_pass((index + 1) * steps // pipeline.num_timesteps, lambda: self.preview(tensors["latents"]))
+            on_pass((index + 1) / pipeline.num_timesteps, lambda: self.preview(tensors["latents"]))
             return tensors
 
         with ExitStack() as lent:

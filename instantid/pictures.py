@@ -1,0 +1,100 @@
+"""The pictures of a run, one after the other: each painted, made larger, its faces painted again."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from PIL import Image
+
+from .errors import InvalidRequest
+from .nets import Guide
+from .painting import OnPass, Painter, Start
+from .people import Face
+from .placing import assigned
+from .progress import Reporter
+from .request import Request
+from .scene import Scene
+from .second_passes import detail_face, enlarge
+
+
+def passes(request: Request) -> list[int]:
+    """How many steps each pass of one picture takes: painting it, making it larger, each face again.
+
+    Raises:
+        InvalidRequest: a strength leaves a pass nothing to do.
+    """
+    lengths = [_steps(request, "start_strength") if request.start_image is not None else request.steps]
+    if request.upscale > 1:
+        lengths.append(_steps(request, "upscale_strength"))
+    if request.face_detail:
+        lengths += [_steps(request, "face_detail_strength")] * len(request.people)
+    return lengths
+
+
+def make(
+    painter: Painter,
+    there: Scene,
+    guides: Sequence[Guide],
+    i: int,
+    report: Reporter,
+    find: Callable[[Image.Image], list[Face]],
+    side: int,
+) -> tuple[Image.Image, list[str]]:
+    """Image `i` of a run, and what did not go as one might expect, in sentences.
+
+    Args:
+        report: counts over all passes of all images.
+        find: the faces of a picture, largest first.
+        side: of the square that faces are painted on again, in pixels.
+    """
+    request, seed = painter.request, painter.request.seed + i
+    reports = _reports(request, i, report)
+    start = None
+    if there.start is not None:
+        start = Start(picture=there.start, strength=request.start_strength, mask=there.repaint)
+    as_latents = request.upscale > 1 and request.upscale_by == "latents"
+    picture = painter.paint(
+        there, request.people, guides, seed, next(reports), start=start, as_latents=as_latents
+    )
+    if request.upscale > 1:
+        picture, there = enlarge(painter, there, guides, picture, seed, next(reports))
+    notes = []
+    if request.face_detail:
+        for person, face in enumerate(faces_in(find(picture), there)):
+            on_pass = next(reports)
+            if face is None:
+                instead = "it was left as it is" if there.free_pose else "the planned place was painted again"
+                notes.append(
+                    f"Face detail: no face was found in picture {i + 1} for person {person + 1}; {instead}."
+                )
+                if there.free_pose:
+                    continue
+            place = face or there.faces[person]
+            picture = detail_face(painter, there, person, place, picture, side, seed, on_pass)
+    return picture, notes
+
+
+def faces_in(found: Sequence[Face], there: Scene) -> list[Face | None]:
+    """Everyone's face among those found in a picture, largest first; None where there is none in their place."""
+    if there.free_pose:
+        return [found[0] if found else None]
+    return assigned(found, there.faces)
+
+
+def _steps(request: Request, field: str) -> int:
+    """The steps of a pass of the strength in `field`, as diffusers counts them."""
+    strength = getattr(request, field)
+    steps = min(int(request.steps * strength), request.steps)
+    if steps < 1:
+        raise InvalidRequest(
+            f"A {field} of {strength:g} leaves nothing to do in {request.steps} steps. Raise it to "
+            f"{1 / request.steps:.2f} at least, or take more steps."
+        )
+    return steps
+
+
+def _reports(request: Request, i: int, report: Reporter) -> Iterator[OnPass]:
+    """For each pass of image `i`, what to call after its steps."""
+    lengths = passes(request)
+    done = i * sum(lengths)
+    for length in lengths:
+        yield lambda part, preview, done=done, length=length: report(done + round(part * length), preview)
+        done += length
