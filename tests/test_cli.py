@@ -16,7 +16,7 @@ from portraits import portrait_bundle as portrait_bundle
 from standin_hub import serve
 from typer.testing import CliRunner, Result
 
-from instantid import bundles, cli, doctor, hosting, metadata, trial
+from instantid import bundles, cli, doctor, hosting, library, metadata, trial
 from instantid.cli import settings
 from instantid.errors import InstantIDError
 from instantid.faces import ATTEMPTS
@@ -130,7 +130,9 @@ def photos(tmp_path) -> dict[str, Path]:
     return paths
 
 
-def test_every_field_of_a_request_is_reached(generate, fake, photos, tmp_path):
+def test_every_field_of_a_request_is_reached(generate, fake, photos, tmp_path, monkeypatch):
+    looked_up = []
+    monkeypatch.setattr(library.Library, "find", lambda self, kind, source: looked_up.append((kind, source)))
     result = generate(
         *("--face", photos["a"], "--face", photos["b"], "--face-number", 2, "--region1", photos["region"]),
         *(
@@ -250,6 +252,15 @@ def test_every_field_of_a_request_is_reached(generate, fake, photos, tmp_path):
     }
     assert untold == {"free_pose"}, "an option is missing above"
     assert fake.loaded[0]["models"] == [tmp_path, tmp_path]
+    assert looked_up == [
+        *(
+            ("checkpoints", "realvis"),
+            ("vaes", "sharp"),
+            ("loras", "film"),
+            ("loras", "who/what/x.safetensors"),
+        ),
+        *(("loras", "odd=name"), ("embeddings", "bad-hands")),
+    ]
 
 
 def test_a_single_person_may_go_without_a_pose(generate, fake):
@@ -409,6 +420,9 @@ def test_a_photo_without_a_face_says_what_was_tried(generate, tmp_path):
         (("--view2", "up"), "no face of person 2: give --face2"),
         (("--mask", ASTRONAUT), "go together"),
         (("--repaint", "face"), "needs a start_image"),
+        (("--lora", "film=0.5"), "There is no lora “film”"),
+        (("--base", "taken.png"), "taken.png"),
+        (("--models", "nowhere"), "There is no folder nowhere"),
         (("--person", "ada"), "Name the folder as --people-folder"),
         (("--from", "nothing.png"), "There is no file nothing.png"),
         (("--from", ASTRONAUT), "carries no request"),

@@ -10,8 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from .. import dotted
 from ..errors import InvalidRequest
-from ..people import Photo
-from ..request import Request
+from .early import refuse_early
 from .options import with_options
 from .saved import Used
 from .settings import read_settings, setting_options
@@ -69,7 +68,7 @@ def batch(
     Stop it with Ctrl-C; the same command goes on. Results are listed in batch.json and batch.csv.
     """
     from .. import batch as batches
-    from ..styles import find_style, load_styles
+    from ..styles import load_styles
 
     wanted = [*(batches.read_prompts(prompts) if prompts else ()), *(prompt or ())]
     if not wanted:
@@ -85,9 +84,8 @@ def batch(
         person=person,
     )
     presets = load_styles(*(styles or ()))
-    for name in style or ():
-        find_style(presets, name)
-    _open_shared(jobs[0].request)
+    for request in {job.style: job.request for job in jobs}.values():  # a bad face is one person's matter
+        refuse_early(request, presets, models or (), faces=False)
     console.print(f"{len(jobs)} pictures of {len({job.person for job in jobs})} people.")
     engine = load_engine(bundle, device, placement, presets, models or ())
     outcomes = _run(batches.run(jobs, engine.stream, out, again=again))
@@ -100,15 +98,6 @@ def batch(
     if counts["differs"]:
         note("add --again to replace what was made from something else.")
     raise typer.Exit(1 if failed else 0)
-
-
-def _open_shared(request: Request) -> None:
-    """Refuse pictures that all have in common and cannot be opened; a bad face photo is one person's matter."""
-    from ..images import open_image
-
-    for name, picture in dotted.take_apart(request)[1].items():
-        if isinstance(picture, Photo) and ".references." not in name:
-            open_image(picture.image)
 
 
 def _run(events: Any) -> Sequence[Any]:

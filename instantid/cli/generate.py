@@ -10,8 +10,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .. import dotted
 from ..errors import InvalidRequest
-from ..people import Photo
 from ..request import Request, Result, Step
+from .early import refuse_early
 from .options import with_options
 from .people_options import refuse_gaps
 from .saved import Used
@@ -59,8 +59,7 @@ def generate(
     Up to four people: --face a.jpg --face2 b.jpg, from left to right; every option about a person takes the number.
     """
     from .. import metadata
-    from ..images import open_image
-    from ..styles import find_style, load_styles
+    from ..styles import load_styles
 
     saved = Used(people_folder)
     values = read_settings(given, saved)
@@ -73,14 +72,9 @@ def generate(
         request, differences = metadata.restore(record, values)
         for difference in differences:
             note(f"{difference} The result will differ.")
-    # Loading takes minutes with large weights: what can be refused is refused before.
     paths = _paths(out, request.images, overwrite)
     presets = load_styles(*(styles or ()))
-    if request.style is not None:
-        find_style(presets, request.style)
-    for picture in dotted.take_apart(request)[1].values():
-        if isinstance(picture, Photo):
-            open_image(picture.image)
+    refuse_early(request, presets, models or ())
     saved.check(bundle)
     engine = load_engine(bundle, device, placement, presets, models or ())
     result = _run(engine, request)
