@@ -5,6 +5,7 @@ import html
 import gradio as gr
 
 from .api import connect_api
+from .batch_group import build_batch, connect_batch
 from .examples import build_examples
 from .inputs import build_inputs
 from .look import launch_options
@@ -42,6 +43,7 @@ def build_ui(studio: Studio) -> gr.Blocks:
                 build_examples(studio, inputs)
                 with gr.Accordion("Tips", open=True):
                     gr.Markdown(TIPS)
+        batch = build_batch(studio)
         page.load(
             show_banner,
             None,
@@ -51,6 +53,7 @@ def build_ui(studio: Studio) -> gr.Blocks:
             concurrency_limit=None,  # every visitor waits for the model on their own
         )
         connect_run(studio, inputs, results)
+        connect_batch(studio, inputs, batch)
         connect_api(studio, inputs)
     return page.queue(max_size=32)
 

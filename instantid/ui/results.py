@@ -96,7 +96,7 @@ def progress_line(step: Step, seconds_left: float | None) -> str:
     """
     if not step.step:
         return status_line(f"{step.note or 'Starting'}…")
-    left = "" if seconds_left is None else f"· {_duration(seconds_left)} left"
+    left = "" if seconds_left is None else f"· {duration(seconds_left)} left"
     doing = f"{step.note} · step" if step.note else "Step"
     return status_line(f"{doing} {step.step} of {step.total}", left, done=step.step / step.total)
 
@@ -107,7 +107,7 @@ def done_line(result: Result) -> str:
     size = f"{request.width}×{request.height}"
     settings = f"{size} · {request.steps} steps · {request.scheduler} · CFG {request.guidance_scale:g}"
     told = "".join(f'<div class="notice" role="note">{html.escape(note)}</div>' for note in result.notes)
-    return status_line(f"Done in {_duration(result.timings['total'])}", f"· {settings}") + told
+    return status_line(f"Done in {duration(result.timings['total'])}", f"· {settings}") + told
 
 
 def captions(result: Result, studio: Studio) -> list[str]:
@@ -125,7 +125,7 @@ def _likeness(value: float | None, result: Result) -> str:
     return " · no face found in it" if value is None else f" · likeness {value:.2f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
