@@ -352,3 +352,12 @@ def test_three_parts_make_a_bundle_named_after_its_folder(tmp_path):
     bundle = bundles.open_bundle(folder)
     assert bundle.name == "mine"
     assert (bundle.defaults.width, bundle.defaults.steps, bundle.faces) == (1024, 30, None)
+
+
+def test_a_base_of_one_file_needs_its_configuration_and_a_folder_does_not(folder):
+    write(folder, base_config="who/model")
+    assert "base_config" not in bundles.essential_parts(bundles.open_bundle(folder))
+    for source in ("mine.safetensors", "who/model/sdxl.safetensors"):
+        (folder / "mine.safetensors").touch()
+        write(folder, base=source, base_config="who/model")
+        assert "base_config" in bundles.essential_parts(bundles.open_bundle(folder))

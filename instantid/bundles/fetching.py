@@ -12,7 +12,8 @@ ESSENTIAL = ("base", "identitynet", "identity_adapter", "faces", "vae")
 
 def essential_parts(bundle: Bundle) -> tuple[str, ...]:
     """The parts without which the bundle makes no picture; the others serve some requests only."""
-    return tuple(part for part in ESSENTIAL if bundle.has(part))
+    needed = (*ESSENTIAL, "base_config") if bundle.is_single_file("base") else ESSENTIAL
+    return tuple(part for part in needed if bundle.has(part))
 
 
 def licence_notice(bundle: Bundle, parts: Iterable[str] | None = None) -> str:
