@@ -135,12 +135,16 @@ def _inject(model: nn.Module, name: str, weights: Mapping[str, torch.Tensor]) ->
         rank_pattern=patterns, alpha_pattern=patterns, target_modules=list(ranks), inference_mode=True
     )
     state = {key: weight.to(dtype) for key, weight in weights.items()}
-    with warnings.catch_warnings():  # of several adapters, which is what is meant here
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-        inject_adapter_in_model(config, model, adapter_name=name, low_cpu_mem_usage=True, state_dict=state)
-    set_peft_model_state_dict(model, state, adapter_name=name, low_cpu_mem_usage=True)
-    for weight in trainable:  # peft freezes what it is laid over
-        weight.requires_grad_(True)
+    try:
+        with warnings.catch_warnings():  # of several adapters, which is what is meant here
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            inject_adapter_in_model(
+                config, model, adapter_name=name, low_cpu_mem_usage=True, state_dict=state
+            )
+        set_peft_model_state_dict(model, state, adapter_name=name, low_cpu_mem_usage=True)
+    finally:
+        for weight in trainable:  # peft freezes what it is laid over
+            weight.requires_grad_(True)
 
 
 def _strip(model: nn.Module, keep: Collection[str]) -> None:

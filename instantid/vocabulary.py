@@ -64,6 +64,8 @@ class Vocabulary:
     def learn(self, words: Mapping[str, Vectors]) -> None:
         """Know exactly these words beyond the pipeline's own."""
         self.forget()
+        if not words:
+            return
         letters = map(chr, count(PRIVATE))
         spelling = {word: list(islice(letters, max(map(len, both.values())))) for word, both in words.items()}
         with ExitStack() as undo:
