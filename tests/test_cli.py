@@ -4,6 +4,7 @@ import re
 import struct
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -43,6 +44,7 @@ def generate(portrait_bundle, tmp_path):
             words = (*words, "--out", tmp_path / "out.png")
         return run("generate", "--device", "cpu", *words)
 
+    call.bundle = portrait_bundle
     return call
 
 
@@ -261,6 +263,44 @@ def test_every_field_of_a_request_is_reached(generate, fake, photos, tmp_path, m
         ),
         *(("loras", "odd=name"), ("embeddings", "bad-hands")),
     ]
+
+
+FAMILIES = {
+    "several people": ("--face2", GRACE_HOPPER, "--view2", "profile left", "--place2", "0.75,0.4,0.3"),
+    "place": ("--view", "three-quarter right", "--place", "0.4,0.5,0.4"),
+    "keypoints": ("--keypoints", "0.3,0.4;0.6,0.4;0.45,0.5;0.32,0.6;0.58,0.6"),
+    "free pose": ("--free-pose",),
+    "start": ("--start", ASTRONAUT, "--start-strength", 0.5),
+    "face swap": ("--start", GRACE_HOPPER, "--repaint", "face"),
+    "upscale": ("--upscale", 1.5, "--upscale-strength", 0.5),
+    "face detail": ("--face-detail", "--face-detail-strength", 0.5),
+    "remedies": ("--cfg-rescale", 0.7, "--negative-noise", 0.35, "--perturbed-negative", 0.2, "--off-size"),
+    "control": ("--pose", ASTRONAUT, "--control", "canny=0.5:0-0.6", "--canny", "50,100"),
+    "ready map": ("--control", "canny=0.5", "--map", f"canny={GRACE_HOPPER}"),
+    "style picture": (
+        "--style-image",
+        GRACE_HOPPER,
+        "--style-mode",
+        "whole image",
+        "--style-content",
+        "a hat",
+    ),
+}
+PICTURE_FLAGS = {"--face2", "--pose", "--start", "--map", "--style-image"}
+
+
+@pytest.mark.parametrize("words", FAMILIES.values(), ids=FAMILIES)
+def test_each_kind_of_picture_is_made_and_repeated_to_the_pixel(generate, tmp_path, words):
+    plain, first, second = (tmp_path / f"{i}.png" for i in range(3))
+    common = ("--seed", 3, "--steps", 2, "--prompt", "a king")
+    assert generate(*common, "--out", plain).exit_code == 0
+    made = generate(*common, *words, "--out", first)
+    assert made.exit_code == 0, made.output
+    assert pixels(first) != pixels(plain)
+    pictures = [word for pair in pairwise(words) if pair[0] in PICTURE_FLAGS for word in pair]
+    again = generate("--from", first, *pictures, "--out", second)
+    assert again.exit_code == 0 and "differ" not in again.stderr, again.output
+    assert pixels(second) == pixels(first)
 
 
 def test_a_single_person_may_go_without_a_pose(generate, fake):
