@@ -2,9 +2,8 @@
 const LONG = 1000, DOT = 7, GRIP = 15, STEP = 4;
 const COLOURS = ['#ff0000', '#00ff00', '#0000ff', '#ffff00', '#ff00ff'], NOSE = 2;
 const BY_HAND = 'by hand', AUTOMATIC = '';
-const stage = element.querySelector('svg'), chips = element.querySelector('.people');
-const choice = element.querySelector('select');
-let entries = [], chosen = 0, width = LONG, height = LONG;
+const stage = element.querySelector('svg'), choice = element.querySelector('select');
+let entries = [], width = LONG, height = LONG;
 
 const draw_in = (parent, name, attributes) => {
   const node = document.createElementNS('http://www.w3.org/2000/svg', name);
@@ -81,26 +80,26 @@ const at = event => {
   return [(event.clientX - box.left - (box.width - scale * width) / 2) / scale,
           (event.clientY - box.top - (box.height - scale * height) / 2) / scale];
 };
-const drag = (node, event, i, moved) => {
+const drag = (event, i, moved) => {
   event.preventDefault();
-  const key = node.dataset.key;
+  event.currentTarget.focus({preventScroll: true});
   let last = at(event);
-  choose(i);
-  const grabbed = element.querySelector(`[data-key="${key}"]`);
-  grabbed.focus({preventScroll: true});
+  chosen = i;
+  draw();
   const follow = step => {
     const now = at(step);
     moved(now, [now[0] - last[0], now[1] - last[1]]);
     last = now;
   };
   const end = () => {
-    window.removeEventListener('pointermove', follow);
+    over.abort();
+    raise(i);
     keep();
   };
-  window.addEventListener('pointermove', follow);
-  for (const over of ['pointerup', 'pointercancel']) window.addEventListener(over, end, {once: true});
+  const over = new AbortController(), until = {signal: over.signal};
+  window.addEventListener('pointermove', follow, until);
+  for (const ending of ['pointerup', 'pointercancel']) window.addEventListener(ending, end, until);
 };
-const choose = i => { chosen = i; draw(); };
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 const keys = (event, i, k) => {
   const step = event.shiftKey ? 5 * STEP : STEP, [dx, dy] = ARROWS[event.key] ?? [];
@@ -114,36 +113,56 @@ const keys = (event, i, k) => {
   keep();
 };
 
-const draw_face = (group, i, pixel) => {
-  const points = face(i), {centre, size, tilt} = frame(points);
-  const active = i === chosen, key = `${i}`;
-  const node = draw_in(group, 'g', {
-    class: `face ${active ? 'chosen' : ''} ${entries[i] ? '' : 'automatic'}`, 'data-person': i + 1});
-  const outline = draw_in(node, 'ellipse', {
-    class: 'outline', cx: centre[0], cy: centre[1], rx: size * 0.4, ry: size / 2, stroke: fixed.colours[i],
-    transform: `rotate(${tilt * 180 / Math.PI} ${centre[0]} ${centre[1]})`, tabindex: 0, role: 'button', 'data-key': key,
+// Nodes are made once and then only changed: a finger that holds one must not lose it.
+const make_face = i => {
+  const group = draw_in(stage.querySelector('.faces'), 'g', {'data-person': i + 1});
+  const outline = draw_in(group, 'ellipse', {
+    class: 'outline', stroke: fixed.colours[i], tabindex: 0, role: 'button',
     'aria-label': `Face of person ${i + 1}. Arrow keys move it, plus and minus resize it, brackets tilt it.`});
-  outline.addEventListener('pointerdown', event => drag(outline, event, i, (now, by) => move(i, ...by)));
+  outline.addEventListener('pointerdown', event => drag(event, i, (now, by) => move(i, ...by)));
   outline.addEventListener('keydown', event => keys(event, i, null));
-  points.forEach((point, k) => k !== NOSE && draw_in(node, 'line', {
-    class: 'limb', x1: point[0], y1: point[1], x2: points[NOSE][0], y2: points[NOSE][1], stroke: COLOURS[k]}));
-  points.forEach((point, k) => draw_in(node, 'circle', {
-    class: 'dot', cx: point[0], cy: point[1], r: (active ? DOT : DOT / 2) * pixel, fill: COLOURS[k]}));
-  if (active) points.forEach((point, k) => {
-    const grip = draw_in(node, 'circle', {
-      class: 'grip', cx: point[0], cy: point[1], r: GRIP * pixel, tabindex: 0, role: 'button', 'data-key': `${i}-${k}`,
-      'data-point': k, 'aria-label': `Person ${i + 1}: ${fixed.names[k]}. Arrow keys move it.`});
-    grip.addEventListener('pointerdown', event => drag(grip, event, i, now => move_point(i, k, now)));
+  const limbs = COLOURS.map((stroke, k) => k === NOSE ? null : draw_in(group, 'line', {class: 'limb', stroke}));
+  const dots = COLOURS.map(fill => draw_in(group, 'circle', {class: 'dot', fill}));
+  const grips = COLOURS.map((_, k) => draw_in(group, 'circle', {
+    class: 'grip', tabindex: 0, role: 'button', 'data-point': k,
+    'aria-label': `Person ${i + 1}: ${fixed.names[k]}. Arrow keys move it.`}));
+  grips.forEach((grip, k) => {
+    grip.addEventListener('pointerdown', event => drag(event, i, now => move_point(i, k, now)));
     grip.addEventListener('keydown', event => keys(event, i, k));
   });
-  if (props.count > 1) draw_in(node, 'text', {
-    class: 'name', x: centre[0], y: centre[1] - size * 0.34, 'font-size': 15 * pixel}).textContent = i + 1;
+  // Chromium scrolls the page for a finger on a part of an SVG, whatever its touch-action says.
+  for (const node of [outline, ...grips])
+    node.addEventListener('touchstart', event => event.preventDefault(), {passive: false});
+  const name = draw_in(group, 'text', {class: 'name'});
+  name.textContent = i + 1;
+  return {group, outline, limbs, dots, grips, name};
+};
+const faces = fixed.colours.map((_, i) => make_face(i));
+const raise = i => {
+  if (stage.querySelector('.faces').lastChild !== faces[i].group) faces[i].group.parentNode.append(faces[i].group);
+};
+const set = (node, attributes) => Object.entries(attributes).forEach(([key, value]) => node.setAttribute(key, value));
+const draw_face = (i, pixel) => {
+  const {group, outline, limbs, dots, grips, name} = faces[i], active = i === chosen;
+  show(group, i < props.count);
+  if (i >= props.count) return;
+  const points = face(i), {centre: [cx, cy], size, tilt} = frame(points);
+  set(group, {class: `face ${active ? 'chosen' : ''} ${entries[i] ? '' : 'automatic'}`});
+  set(outline, {cx, cy, rx: size * 0.4, ry: size / 2, transform: `rotate(${tilt * 180 / Math.PI} ${cx} ${cy})`});
+  points.forEach(([x, y], k) => {
+    if (limbs[k]) set(limbs[k], {x1: x, y1: y, x2: points[NOSE][0], y2: points[NOSE][1]});
+    set(dots[k], {cx: x, cy: y, r: (active ? DOT : DOT / 2) * pixel});
+    set(grips[k], {cx: x, cy: y, r: GRIP * pixel});
+    show(grips[k], active);
+  });
+  set(name, {x: cx, y: cy - size * 0.34, 'font-size': 15 * pixel});
+  show(name, props.count > 1);
 };
 const draw = () => {
   const [w, h] = props.canvas;
   width = LONG * w / Math.max(w, h);
   height = LONG * h / Math.max(w, h);
-  chosen = Math.min(chosen, props.count - 1);
+  draw_chips();
   stage.setAttribute('viewBox', `0 0 ${width} ${height}`);
   stage.style.aspectRatio = `${width} / ${height}`;
   for (const name of ['.ground', 'image']) {
@@ -152,27 +171,14 @@ const draw = () => {
   }
   if (stage.querySelector('image').getAttribute('href') !== props.picture)
     stage.querySelector('image').setAttribute('href', props.picture);
-  const focused = document.activeElement?.dataset?.key, inside = element.contains(document.activeElement);
   const box = stage.getBoundingClientRect();
   const pixel = box.width ? 1 / Math.min(box.width / width, box.height / height) : 1;
-  const group = stage.querySelector('.faces');
-  group.replaceChildren();
-  const order = [...Array(props.count).keys()].filter(i => i !== chosen);
-  for (const i of [...order, chosen]) draw_face(group, i, pixel);   // the chosen one above the others
-  if (inside && focused) group.querySelector(`[data-key="${focused}"]`)?.focus({preventScroll: true});
-  chips.replaceChildren(...(props.count < 2 ? [] : [...Array(props.count).keys()].map(i => {
-    const chip = document.createElement('button');
-    chip.type = 'button';
-    chip.textContent = `Person ${i + 1}`;
-    chip.style.setProperty('--who', fixed.colours[i]);
-    chip.setAttribute('aria-pressed', i === chosen);
-    chip.addEventListener('click', () => { choose(i); chips.children[i].focus(); });
-    return chip;
-  })));
+  faces.forEach((_, i) => draw_face(i, pixel));
   const {view, points} = entries[chosen] ?? {};
   const options = [[AUTOMATIC, props.automatic], ...Object.keys(fixed.views).map(name => [name, name])];
   if (points) options.push([BY_HAND, BY_HAND]);
-  choice.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
+  if (options.join() !== [...choice.options].map(each => [each.value, each.text]).join())
+    choice.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
   choice.value = points ? BY_HAND : view ?? AUTOMATIC;
   element.querySelector('[data-do=reset]').disabled = !entries[chosen];
 };
@@ -183,6 +189,7 @@ choice.addEventListener('change', () => {
 });
 for (const button of element.querySelectorAll('[data-do]'))
   button.addEventListener('click', () => { ACTIONS[button.dataset.do](); keep(); });
+on_choice = () => { raise(chosen); draw(); };
 const receive = () => { entries = [...(props.value ?? [])]; draw(); };
 watch('value', receive);
 watch(['canvas', 'picture', 'faces', 'count', 'automatic'], draw);

@@ -1,16 +1,15 @@
 // Strokes per person: {points: [[x, y], …] in parts of the canvas, radius: in parts of its shorter side, erase}.
 const LONG = 800, VEIL = 0.5, NEAR = 0.004;   // pixels shown; opacity of paint; parts between points kept
-const stage = element.querySelector('canvas'), chips = element.querySelector('.people');
-const size = element.querySelector('input');
+const stage = element.querySelector('canvas'), size = element.querySelector('input');
 const photo = new Image(), paint = document.createElement('canvas');
-let strokes = [], chosen = 0, tool = 'paint';
+let strokes = [], tool = 'paint';
 
 const draw = () => {
   const [w, h] = props.canvas;
   stage.width = paint.width = Math.round(LONG * w / Math.max(w, h));
   stage.height = paint.height = Math.round(LONG * h / Math.max(w, h));
   stage.style.aspectRatio = `${w} / ${h}`;
-  chosen = Math.min(chosen, props.count - 1);
+  draw_chips();
   const shown = stage.getContext('2d'), layer = paint.getContext('2d');
   if (props.picture && photo.complete && photo.naturalWidth) shown.drawImage(photo, 0, 0, stage.width, stage.height);
   for (let i = 0; i < props.count; i++) {
@@ -21,15 +20,6 @@ const draw = () => {
     shown.drawImage(paint, 0, 0);
     shown.globalAlpha = 1;
   }
-  chips.replaceChildren(...(props.count < 2 ? [] : [...Array(props.count).keys()].map(i => {
-    const chip = document.createElement('button');
-    chip.type = 'button';
-    chip.textContent = `Person ${i + 1}`;
-    chip.style.setProperty('--who', fixed.colours[i]);
-    chip.setAttribute('aria-pressed', i === chosen);
-    chip.addEventListener('click', () => { chosen = i; draw(); chips.children[i].focus(); });
-    return chip;
-  })));
   for (const button of element.querySelectorAll('[data-tool]'))
     button.setAttribute('aria-pressed', button.dataset.tool === tool);
   for (const button of element.querySelectorAll('[data-do]')) button.disabled = !strokes[chosen]?.length;
@@ -72,17 +62,19 @@ stage.addEventListener('pointerdown', event => {
     draw();
   };
   const end = () => {
-    window.removeEventListener('pointermove', follow);
+    over.abort();
     keep();
   };
-  window.addEventListener('pointermove', follow);
-  for (const over of ['pointerup', 'pointercancel']) window.addEventListener(over, end, {once: true});
+  const over = new AbortController(), until = {signal: over.signal};
+  window.addEventListener('pointermove', follow, until);
+  for (const ending of ['pointerup', 'pointercancel']) window.addEventListener(ending, end, until);
 });
 const ACTIONS = {undo: () => strokes[chosen].slice(0, -1), clear: () => []};
 for (const button of element.querySelectorAll('[data-do]'))
   button.addEventListener('click', () => { strokes[chosen] = ACTIONS[button.dataset.do](); draw(); keep(); });
 for (const button of element.querySelectorAll('[data-tool]'))
   button.addEventListener('click', () => { tool = button.dataset.tool; draw(); });
+on_choice = draw;
 const receive = () => { strokes = (props.value?.people ?? []).map(each => [...each]); draw(); };
 const look = () => { if (photo.src !== props.picture) photo.src = props.picture; draw(); };
 photo.addEventListener('load', draw);

@@ -47,6 +47,7 @@ def build_stage(name: str, value: Any, stage: Stage, **fixed: Any) -> gr.HTML:
             drops all the others (Gradio 6.31), so what never changes is none.
     """
     folder = Path(__file__).parent
+    constant = f"const fixed = {json.dumps({'colours': COLOURS} | fixed)};\n"
     template, style, script = (
         (folder / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
     )
@@ -54,7 +55,7 @@ def build_stage(name: str, value: Any, stage: Stage, **fixed: Any) -> gr.HTML:
         value,
         html_template=template,
         css_template=(folder / "stage.css").read_text(encoding="utf-8") + style,
-        js_on_load=f"const fixed = {json.dumps({'colours': COLOURS} | fixed)};\n{script}",
+        js_on_load=constant + (folder / "stage.js").read_text(encoding="utf-8") + script,
         apply_default_css=False,
         elem_id=name.replace("_", "-"),
         **stage_props(stage),
