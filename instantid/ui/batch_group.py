@@ -46,7 +46,9 @@ class Batch:
 def build_batch(studio: Studio) -> Batch:
     """Lay the group out, inputs on the left and pictures on the right."""
     with (
-        gr.Accordion("Batch: many people, prompts and styles", open=False, elem_id="batch"),
+        gr.Accordion(
+            "Batch: many people, prompts and styles", open=False, elem_id="batch", elem_classes="group"
+        ),
         gr.Row(equal_height=False),
     ):
         with gr.Column(scale=1, min_width=340):

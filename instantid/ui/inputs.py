@@ -34,7 +34,7 @@ class Inputs:
 
 def build_inputs(studio: Studio) -> Inputs:
     """Lay out the form and connect what stays within it. What the bundle lacks is left out."""
-    with gr.Accordion("People", open=True, elem_id="people-group"):
+    with gr.Accordion("People", open=True, elem_id="people-group", elem_classes="group"):
         people = build_people(studio)
         parts = people.components | _build_likeness()
     prompt, suggested = build_prompt(studio)

@@ -37,6 +37,7 @@ CSS = """
 }
 #actions { position: sticky; top: .4rem; bottom: .4rem; z-index: 20; padding: .4rem; margin: 0 -.4rem;
   border-radius: var(--radius-lg); background: var(--body-background-fill); }
+.group > .label-wrap > span:first-child { font-weight: 700; font-size: 1.05rem; }
 .control { border-left: 2px solid var(--border-color-primary); padding-left: .7rem; }
 #preview img { width: 100%; height: 100%; object-fit: contain; }
 .notice { border-left: 3px solid var(--color-accent); padding: .5rem .8rem; border-radius: 6px;
@@ -68,6 +69,8 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover_dark="*primary_600",
         button_primary_text_color="white",
+        checkbox_border_color="*neutral_400",
+        checkbox_border_color_dark="*neutral_500",
         block_title_text_color="*body_text_color",
         block_title_text_weight="600",
         body_text_color_subdued="*neutral_500",

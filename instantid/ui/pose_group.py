@@ -15,7 +15,7 @@ from .words import CONTROL_INFOS, CONTROL_LABELS, MAP_HINT, MAP_NEEDED, POSE_HIN
 def build_pose(studio: Studio, people: People) -> dict[str, Component]:
     """Lay the group out, with the editors of where everyone goes under the pose photo."""
     parts: dict[str, Component] = {}
-    with gr.Accordion("Pose and control", open=True, elem_id="pose-group"):
+    with gr.Accordion("Pose and control", open=True, elem_id="pose-group", elem_classes="group"):
         parts["pose_image"] = photo_box("pose_image", POSE_HINT, several=False)
         face_check(studio, parts["pose_image"], people.components["faces"])
         parts |= build_places(studio, people)

@@ -13,7 +13,7 @@ from .words import LAYOUT_HINT, STYLE_HINT
 def build_prompt(studio: Studio) -> tuple[dict[str, Component], gr.Button]:
     """Lay the group out: (components by name, the button that puts a style's suggested values in)."""
     parts: dict[str, Component] = {}
-    with gr.Accordion("Prompt and style", open=True, elem_id="prompt-group"):
+    with gr.Accordion("Prompt and style", open=True, elem_id="prompt-group", elem_classes="group"):
         parts["prompt"] = gr.Textbox(
             "",
             placeholder="A photo of a person",

@@ -16,7 +16,7 @@ FOLLOW_RECIPE = ("steps", "guidance_scale", "scheduler")
 def build_quality(studio: Studio) -> dict[str, Component]:
     """Lay the group out and let steps, guidance and sampler follow the recipe."""
     parts: dict[str, Component] = {}
-    with gr.Accordion("Quality", open=False, elem_id="quality"):
+    with gr.Accordion("Quality", open=False, elem_id="quality", elem_classes="group"):
         if studio.recipes:
             parts["recipe"] = gr.Dropdown(
                 [NO_RECIPE, *studio.recipes], value=NO_RECIPE, elem_id="recipe", **describe("recipe")
@@ -114,10 +114,14 @@ def _build_size(studio: Studio) -> dict[str, Component]:
 
 
 def _build_passes() -> dict[str, Component]:
-    return {
-        "upscale": slider("upscale", step=0.05),
-        "upscale_strength": slider("upscale_strength", step=0.05),
-        "upscale_by": choice("upscale_by"),
-        "face_detail": checkbox("face_detail"),
-        "face_detail_strength": slider("face_detail_strength", step=0.05),
-    }
+    parts: dict[str, Component] = {"upscale": slider("upscale", step=0.05)}
+    with gr.Column(visible=False) as upscaling:
+        parts["upscale_strength"] = slider("upscale_strength", step=0.05)
+        parts["upscale_by"] = choice("upscale_by")
+    parts["face_detail"] = checkbox("face_detail")
+    with gr.Column(visible=False) as detailing:
+        parts["face_detail_strength"] = slider("face_detail_strength", step=0.05)
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    parts["upscale"].change(lambda times: gr.Column(visible=times > 1), parts["upscale"], upscaling, **quiet)
+    parts["face_detail"].change(lambda on: gr.Column(visible=on), parts["face_detail"], detailing, **quiet)
+    return parts

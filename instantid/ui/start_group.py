@@ -13,7 +13,7 @@ BRUSH = "#0d9488"  # seen on light and dark photos alike; what counts is where i
 def build_start() -> tuple[dict[str, Component], gr.Accordion]:
     """Lay the group out: (components by name, the group, to be opened from elsewhere)."""
     parts: dict[str, Component] = {}
-    with gr.Accordion("Start picture", open=False, elem_id="start-group") as group:
+    with gr.Accordion("Start picture", open=False, elem_id="start-group", elem_classes="group") as group:
         parts["start_image"] = photo_box("start_image", START_HINT, several=False)
         parts["start_strength"] = slider("start_strength", step=0.05)
         parts["repaint"] = choice("repaint", elem_id="repaint")

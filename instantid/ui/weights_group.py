@@ -22,7 +22,7 @@ def build_weights(studio: Studio) -> dict[str, Component]:
         return {}
     parts: dict[str, Component] = {}
     typed = {"allow_custom_value": studio.open_weights, "interactive": True}
-    with gr.Accordion("Weights", open=False, elem_id="weights"):
+    with gr.Accordion("Weights", open=False, elem_id="weights", elem_classes="group"):
         gr.Markdown(WEIGHTS_HINT, elem_classes="hint")
         if studio.open_weights:
             gr.Markdown("Names, paths, and places on the hub (owner/repo) can be typed.", elem_classes="hint")

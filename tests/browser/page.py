@@ -62,6 +62,18 @@ def upload_pose(page: Page, photo: Path) -> None:
     _upload(page, "pose_image", [photo])
 
 
+def upload_start(page: Page, photo: Path) -> None:
+    """Give the start picture."""
+    open_group(page, "start-group")
+    _upload(page, "start_image", [photo])
+
+
+def choose(page: Page, field: str, option: str) -> None:
+    """Pick an option of the list with this element id."""
+    page.locator(f"#{field} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
 def _upload(page: Page, field: str, photos) -> None:
     box = page.locator(f"#{field}-box")
     box.locator("input[type=file]").first.set_input_files([str(photo) for photo in photos])
@@ -100,21 +112,31 @@ def wait_until(page: Page, true: Callable[[], bool]) -> None:
 
 
 def seed(page: Page) -> int:
-    """What the seed box holds. It sits in “Advanced”, which this opens."""
-    box = page.locator("#seed input")
-    if not box.is_visible():
-        page.locator("#advanced button").first.click()
-    expect(box).to_be_visible()
-    return int(box.input_value())
+    """What the seed box holds. It sits in “Quality”, which this opens."""
+    open_group(page, "quality")
+    return int(page.locator("#seed input").input_value())
+
+
+def open_group(page: Page, name: str) -> None:
+    """Open the group with this element id, if it is not open."""
+    group = page.locator(f"#{name}")
+    head = group.locator("button.label-wrap").first
+    if "open" not in head.get_attribute("class").split():
+        head.click()
+    expect(head).to_have_class(re.compile(r"\bopen\b"))
 
 
 def set_steps(page: Page, steps: int) -> None:
-    """Type the number of steps. It sits in “Advanced”, which this opens."""
-    box = page.get_by_label(re.compile("number input for .*steps", re.IGNORECASE))
-    if not box.is_visible():
-        page.locator("#advanced button").first.click()
+    """Type the number of steps. It sits in “Quality”, which this opens."""
+    open_group(page, "quality")
+    box = number(page, "Steps")
     box.fill(str(steps))
     box.press("Tab")
+
+
+def number(page: Page, label: str) -> Locator:
+    """The number beside a slider."""
+    return page.get_by_label(f"number input for {label}", exact=True)
 
 
 def toast(page: Page) -> Locator:

@@ -16,7 +16,7 @@ def test_a_photo_becomes_a_picture_that_can_be_downloaded(visit, engine, photos,
     driver.press(page, "Generate")
     driver.wait_for_picture(page)
     expect(page.locator("#pictures")).to_contain_text("likeness 0.71")
-    expect(page.locator("#maps img")).to_have_count(2)
+    expect(page.locator("#maps img")).to_have_count(2)  # keypoints and pose
     with page.expect_download() as download:
         page.locator("#download").click()
     download.value.save_as(tmp_path / "got.png")
@@ -274,4 +274,4 @@ def test_keys_go_through_the_form_in_reading_order(visit, engine):
                 "(document.activeElement.closest('.block, button')).innerText.trim().split('\\n')[0]"
             )
         )
-    assert met == ["Style", "Browse styles", "Generate", "IdentityNet strength (for fidelity)"]
+    assert met == ["Style", "Browse styles", "Style picture", "Negative prompt"]
