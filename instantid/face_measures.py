@@ -88,7 +88,8 @@ def align(photo: Image.Image, keypoints: np.ndarray) -> np.ndarray:
     pixels, shrink = np.asarray(photo), min(1.0, abs(turn))
     if shrink < 1:  # first, with every pixel's part: warping alone skips pixels, which looks like sharpness
         pixels = cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-        points, turn = points * shrink, turn / shrink
+        # pixels have their middles at whole numbers
+        points, turn = points * shrink + (shrink - 1) / 2 * (1 + 1j), turn / shrink
     shift = places.mean() - turn * points.mean()
     matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
     return cv2.warpAffine(pixels, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from instantid.errors import BundleError, InvalidRequest, NoFaceFound
 from instantid.faces import (
     ATTEMPTS,
+    INSIGHTFACE_AGE,
     INSIGHTFACE_FILES,
     OPENCV_FILES,
     average,
@@ -25,9 +26,10 @@ from instantid.faces import (
     likeness,
     load_finder,
     number_faces,
+    take_portrait,
 )
 from instantid.images import open_image
-from instantid.request import Face
+from instantid.request import Face, Photo
 
 SHA256 = (
     "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
@@ -364,7 +366,95 @@ def test_without_cuda_faces_are_found_on_the_cpu(antelope, caplog):
     assert "no CUDA" in caplog.text
 
 
+def test_a_finder_names_its_recognition_model(finder, insight):
+    assert finder.model == "face_recognition_sface_2021dec, 128"
+    assert insight.model == "glintr100, 512"
+
+
+# Ages, on a stand-in of genderage.onnx: a face's age is what it has of blue
+
+
+def save_ages(path: Path, outputs: int = 3) -> None:
+    """(1, 3, 96, 96) RGB in 0…255 → (1, 3): two genders, and the age in centuries."""
+    weights = np.zeros((3, outputs), np.float32)
+    weights[2, -1] = 1 / 255
+    nodes = [
+        # As in models out of MXNet, by whose first names insightface knows that pixels come as they are.
+        helper.make_node("Sub", ["face", "nothing"], ["shifted"], name="_minusscalar0"),
+        helper.make_node("Mul", ["shifted", "one"], ["scaled"], name="_mulscalar0"),
+        helper.make_node("GlobalAveragePool", ["scaled"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["answer"]),
+    ]
+    face = helper.make_tensor_value_info("face", TensorProto.FLOAT, [1, 3, 96, 96])
+    answer = helper.make_tensor_value_info("answer", TensorProto.FLOAT, [1, outputs])
+    constants = {"nothing": np.float32([0]), "one": np.float32([1]), "weights": weights}
+    save_model(path, nodes, [face], [answer], constants)
+
+
+@pytest.fixture
+def with_ages(antelope, tmp_path) -> Path:
+    for name in INSIGHTFACE_FILES.values():
+        (tmp_path / name).symlink_to(antelope / name)
+    save_ages(tmp_path / INSIGHTFACE_AGE)
+    return tmp_path
+
+
+def test_an_age_is_read_off_the_face_s_own_surroundings_in_rgb(with_ages):
+    """The crop is the box one and a half times as large; colour and place must be right for these numbers."""
+    finder = load_finder("insightface", with_ages)
+    photo = Image.new("RGB", (640, 640), (200, 0, 0))
+    photo.paste((90, 0, round(2.55 * 35)), (70, 70, 250, 250))  # 180 = 1.5 × 120 pixels of somebody of 35
+    photo.paste((90, 0, round(2.55 * 8)), (370, 370, 550, 550))
+    for corner, years in ((100, 35), (400, 8), (260, 0)):
+        face = Face(np.ones(512), KEYPOINTS, [corner, corner, corner + 120, corner + 120])
+        if years:
+            assert finder.age(photo, face) == years
+        else:
+            assert finder.age(photo, face) < 3
+    assert finder.find(scene((160, 160, 320)))  # it does not get in the way of finding
+
+
+def test_without_a_model_of_ages_none_is_told(finder, insight):
+    for each in (finder, insight):
+        assert each.age(open_image(ASTRONAUT), Face(np.ones(4), KEYPOINTS, [0, 0, 100, 100])) is None
+
+
+def test_a_model_that_tells_other_attributes_is_not_taken_for_ages(with_ages):
+    save_ages(with_ages / INSIGHTFACE_AGE, outputs=5)
+    finder = load_finder("insightface", with_ages)
+    assert finder.age(open_image(ASTRONAUT), Face(np.ones(512), KEYPOINTS, [0, 0, 99, 99])) is None
+
+
+def test_a_damaged_model_of_ages_is_said_to_be_damaged(with_ages):
+    file = with_ages / INSIGHTFACE_AGE
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(BundleError, match="damaged or half downloaded"):
+        load_finder("insightface", with_ages)
+
+
 # Faces among themselves
+
+
+def test_a_portrait_is_the_mean_of_its_photos_in_the_first_one_s_place(finder):
+    first, second = open_image(ASTRONAUT), ImageOps.mirror(open_image(ASTRONAUT)).resize((256, 256))
+    portrait = take_portrait(finder, [Photo(image=ASTRONAUT), Photo(image=second)])
+    faces = [find_face(finder, first), find_face(finder, second)]
+    np.testing.assert_allclose(portrait.face.embedding, np.mean([f.embedding for f in faces], 0), rtol=1e-5)
+    np.testing.assert_array_equal(portrait.face.keypoints, faces[0].keypoints)
+    assert (portrait.width, portrait.height) == (512, 512)
+
+
+def test_a_portrait_is_of_the_face_that_is_meant(finder):
+    third = find_face(finder, open_image(SIX_PEOPLE), number=3)
+    portrait = take_portrait(finder, [Photo(image=SIX_PEOPLE, face=3)])
+    np.testing.assert_array_equal(portrait.face.embedding, third.embedding)
+    with pytest.raises(InvalidRequest, match=r"“t1\.jpg” has 6 faces"):
+        take_portrait(finder, [Photo(image=SIX_PEOPLE, face=7)])
+    with pytest.raises(NoFaceFound, match="found in photo 2"):
+        take_portrait(finder, [Photo(image=ASTRONAUT), Photo(image=Image.new("RGB", (64, 64)))])
+    with pytest.raises(InvalidRequest, match="no photo"):
+        take_portrait(finder, [])
 
 
 def face_of(embedding, place: float = 0) -> Face:
