@@ -68,37 +68,49 @@ def _showable(path: Path, folder: Path) -> Path:
     return folder / f"{path.stem}.png"
 
 
-def face_check(studio: Studio, box: gr.Gallery, faces: gr.State, *, advise: bool = False) -> None:
+def face_check(
+    studio: Studio,
+    box: gr.Gallery,
+    faces: gr.State,
+    *,
+    advise: bool = False,
+    for_people: gr.State | None = None,
+) -> None:
     """Under `box`: a warning for each photo without a face, a choice for each with several.
 
     Choices go to `faces`: {path: which face, counted from 1, largest first}.
 
     Args:
         advise: say also what could be better about each photo.
+        for_people: how many people take the places of the photo's faces; several leave no choice among them.
     """
     if studio.find_faces is None:
         return
 
     # Not in the GPU's queue: a warning that waits for somebody's picture comes too late.
     @gr.render(
-        [box, faces],
-        triggers=[box.change],
+        [box, faces, *([for_people] if for_people else [])],
+        triggers=[box.change, *([for_people.change] if for_people else [])],
         concurrency_id="faces",
         concurrency_limit=1,
         show_progress="hidden",
     )
-    def _(items, chosen):
+    def _(items, chosen, people=1):
         for path in paths_of(items):
-            _say_what_was_found(studio, path, faces, chosen.get(str(path), 1), advise)
+            try:
+                found = studio.find_faces(path)
+                advice = studio.advise(path) if advise and studio.advise is not None and found else []
+            except InstantIDError as error:
+                gr.HTML(notice(str(error), warning=True))
+                continue
+            _say_how_many(path, found, people)
+            if len(found) > 1 and people == 1:
+                _ask_which(path, studio.number_faces(path, found), found, faces, chosen.get(str(path), 1))
+            if advice:
+                gr.HTML(notice(f"“{path.name}”: " + "\n".join(advice)))
 
 
-def _say_what_was_found(studio: Studio, path: Path, faces: gr.State, chosen: int, advise: bool) -> None:
-    try:
-        found = studio.find_faces(path)
-        advice = studio.advise(path) if advise and studio.advise is not None and found else []
-    except InstantIDError as error:
-        gr.HTML(notice(str(error), warning=True))
-        return
+def _say_how_many(path: Path, found: list[Face], people: int) -> None:
     if not found:
         gr.HTML(
             notice(
@@ -107,10 +119,14 @@ def _say_what_was_found(studio: Studio, path: Path, faces: gr.State, chosen: int
                 warning=True,
             )
         )
-    elif len(found) > 1:
-        _ask_which(path, studio.number_faces(path, found), found, faces, chosen)
-    if advice:
-        gr.HTML(notice(f"“{path.name}”: " + "\n".join(advice)))
+    elif len(found) < people:
+        gr.HTML(
+            notice(
+                f"“{path.name}” has places for {len(found)} of {people} people. Choose a photo with a face for "
+                "each, or place the faces by hand.",
+                warning=True,
+            )
+        )
 
 
 def _ask_which(path: Path, numbered: Image.Image, found: list[Face], faces: gr.State, chosen: int) -> None:

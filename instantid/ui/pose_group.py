@@ -17,7 +17,8 @@ def build_pose(studio: Studio, people: People) -> dict[str, Component]:
     parts: dict[str, Component] = {}
     with gr.Accordion("Pose and control", open=True, elem_id="pose-group", elem_classes="group"):
         parts["pose_image"] = photo_box("pose_image", POSE_HINT, several=False)
-        face_check(studio, parts["pose_image"], people.components["faces"])
+        who = people.components
+        face_check(studio, parts["pose_image"], who["faces"], for_people=who["people_count"])
         parts |= build_places(studio, people)
         if studio.controls:
             parts |= _build_controls(studio)
