@@ -57,7 +57,8 @@ def rows_of(pipeline, prompt: str) -> list[torch.Tensor]:
         (pipeline.tokenizer, pipeline.text_encoder),
         (pipeline.tokenizer_2, pipeline.text_encoder_2),
     ):
-        found.append(encoder.get_input_embeddings()(torch.tensor(tokenizer(prompt).input_ids[1:-1], dtype=torch.long)))
+        ids = torch.tensor(tokenizer(prompt).input_ids[1:-1], dtype=torch.long)
+        found.append(encoder.get_input_embeddings()(ids))
     return found
 
 
