@@ -14,18 +14,23 @@ const mean = (...points) => [0, 1].map(k => points.reduce((sum, p) => sum + p[k]
 const middles = points => [mean(points[0], points[1]), mean(points[3], points[4])];   // of eyes and mouth
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-// Where the box lies on five points: as on the face seen from the front.
-const frame = points => {
+// Where the box lies: a view's is known, five free points have it as a face seen from the front.
+const frame = i => {
+  const {view, place} = entries[i] ?? {};
+  if (view) {
+    const size = place.size * Math.min(width, height);
+    return {centre: [place.x * width, place.y * height], size, wide: fixed.views[view].box[2] * size, tilt: 0};
+  }
   const measured = face => {
     const [eyes, mouth] = middles(face);
     return {eyes, along: [mouth[0] - eyes[0], mouth[1] - eyes[1]]};
   };
-  const front = measured(fixed.views.front.points), seen = measured(points);
-  const length = Math.hypot(...seen.along) || 1;
+  const front = measured(fixed.views.front.points), seen = measured(face(i));
+  const length = Math.hypot(...seen.along) || 1, size = length / front.along[1];
   const down = (0.5 - front.eyes[1]) / front.along[1];
   return {
     centre: [seen.eyes[0] + down * seen.along[0], seen.eyes[1] + down * seen.along[1]],
-    size: length / front.along[1],
+    size, wide: fixed.views.front.box[2] * size,
     tilt: Math.atan2(-seen.along[0], seen.along[1]),
   };
 };
@@ -41,8 +46,8 @@ const face = i => {
   return props.faces[i].map(([x, y]) => [x * width, y * height]);
 };
 const by_hand = points => ({points: points.map(([x, y]) => [x / width, y / height])});
-const placed = (view, points) => {
-  const {centre, size} = frame(points);
+const placed = (view, i) => {
+  const {centre, size} = frame(i);
   return {view, place: {x: clamp(centre[0] / width, 0, 1), y: clamp(centre[1] / height, 0, 1),
                         size: clamp(size / Math.min(width, height), 0.05, 1)}};
 };
@@ -50,7 +55,7 @@ const placed = (view, points) => {
 const put = (i, entry) => { entries[i] = entry; draw(); };
 const keep = () => { props.value = entries.slice(0, props.count).map(entry => entry ?? null); };
 const move = (i, dx, dy) => {
-  const points = face(i), {centre} = frame(points);
+  const points = face(i), {centre} = frame(i);
   dx = clamp(centre[0] + dx, 0, width) - centre[0];
   dy = clamp(centre[1] + dy, 0, height) - centre[1];
   const {view, place} = entries[i] ?? {};
@@ -62,7 +67,7 @@ const move_point = (i, k, to) => put(i, by_hand(
 const turn_and_scale = (i, angle, factor) => {
   const {view, place} = entries[i] ?? {};
   if (view && !angle) return put(i, {view, place: {...place, size: clamp(place.size * factor, 0.05, 1)}});
-  const points = face(i), {centre, size} = frame(points), short = Math.min(width, height);
+  const points = face(i), {centre, size} = frame(i), short = Math.min(width, height);
   factor = clamp(size * factor, 0.05 * short, short) / size;
   const [c, s] = [Math.cos(angle) * factor, Math.sin(angle) * factor];
   put(i, by_hand(points.map(([x, y]) => [x - centre[0], y - centre[1]])
@@ -146,9 +151,9 @@ const draw_face = (i, pixel) => {
   const {group, outline, limbs, dots, grips, name} = faces[i], active = i === chosen;
   show(group, i < props.count);
   if (i >= props.count) return;
-  const points = face(i), {centre: [cx, cy], size, tilt} = frame(points);
+  const points = face(i), {centre: [cx, cy], size, wide, tilt} = frame(i);
   set(group, {class: `face ${active ? 'chosen' : ''} ${entries[i] ? '' : 'automatic'}`});
-  set(outline, {cx, cy, rx: size * 0.4, ry: size / 2, transform: `rotate(${tilt * 180 / Math.PI} ${cx} ${cy})`});
+  set(outline, {cx, cy, rx: wide / 2, ry: size / 2, transform: `rotate(${tilt * 180 / Math.PI} ${cx} ${cy})`});
   points.forEach(([x, y], k) => {
     if (limbs[k]) set(limbs[k], {x1: x, y1: y, x2: points[NOSE][0], y2: points[NOSE][1]});
     set(dots[k], {cx: x, cy: y, r: (active ? DOT : DOT / 2) * pixel});
@@ -184,7 +189,7 @@ const draw = () => {
 };
 
 choice.addEventListener('change', () => {
-  if (choice.value !== BY_HAND) put(chosen, choice.value ? placed(choice.value, face(chosen)) : null);
+  if (choice.value !== BY_HAND) put(chosen, choice.value ? placed(choice.value, chosen) : null);
   keep();
 });
 for (const button of element.querySelectorAll('[data-do]'))

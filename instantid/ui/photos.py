@@ -107,7 +107,13 @@ def face_check(
             if len(found) > 1 and people == 1:
                 _ask_which(path, studio.number_faces(path, found), found, faces, chosen.get(str(path), 1))
             if advice:
-                gr.HTML(notice(f"“{path.name}”: " + "\n".join(advice)))
+                gr.HTML(
+                    notice(
+                        "\n".join([f"“{path.name}”:", *advice])
+                        if advice[1:]
+                        else f"“{path.name}”: {advice[0]}"
+                    )
+                )
 
 
 def _say_how_many(path: Path, found: list[Face], people: int) -> None:
@@ -150,4 +156,5 @@ def _ask_which(path: Path, numbered: Image.Image, found: list[Face], faces: gr.S
 def notice(text: str, *, warning: bool = False) -> str:
     """HTML of an inline message."""
     look, role = ("notice warning", "alert") if warning else ("notice", "note")
-    return f'<div class="{look}" role="{role}">{html.escape(text)}</div>'
+    lines = html.escape(text).replace("\n", "<br>")
+    return f'<div class="{look}" role="{role}">{lines}</div>'

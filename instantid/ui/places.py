@@ -24,7 +24,8 @@ PLACES_HINT = (
     "keyboard: Tab to a face or point, then arrows, + and −, [ and ]."
 )
 REGIONS_HINT = (
-    "Paint where each person may appear. Who has nothing painted keeps to their face, or to what lies nearest to it."
+    "Paint where each person may appear. Who has nothing painted keeps to their face, or to what lies nearest "
+    "to it."
 )
 
 
@@ -35,7 +36,7 @@ class _Shown(NamedTuple):
 
 def build_places(studio: Studio, people: People) -> dict[str, Component]:
     """Lay out the editors: "places" and "regions". They are connected by `connect_places`."""
-    empty = _stage(studio, {"people_count": 1, "faces": {}})
+    empty = stage_of(studio, {"people_count": 1, "faces": {}})
     with (
         gr.Accordion("Place the faces", open=False, elem_id="places-group"),
         gr.Tabs(),
@@ -74,7 +75,7 @@ def connect_places(studio: Studio, parts: Mapping[str, Component]) -> None:
     watched = {name: parts[name] for name in names if name in parts}
 
     def follow(*entered):
-        props = stage_props(_stage(studio, dict(zip(watched, entered))))
+        props = stage_props(stage_of(studio, dict(zip(watched, entered))))
         return gr.update(**props), gr.update(**props)
 
     gr.on(
@@ -90,7 +91,7 @@ def connect_places(studio: Studio, parts: Mapping[str, Component]) -> None:
     )
 
 
-def _stage(studio: Studio, values: Mapping[str, Any]) -> Stage:
+def stage_of(studio: Studio, values: Mapping[str, Any]) -> Stage:
     """What the engine will make of these photos, as far as places go (see `scene.read`)."""
     count = values["people_count"]
     start, pose = (_open(paths_of(values.get(name))[-1:]) for name in ("start_image", "pose_image"))

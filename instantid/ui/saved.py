@@ -21,7 +21,9 @@ BIOMETRIC = (
     "Save people only with their consent. "
 )
 IN_SESSION = "They are kept in memory for this visit, for nobody but you, and are gone when it ends."
-ON_DISK = "They are kept on this machine's disk until they are deleted, and whoever opens this page can use them."
+ON_DISK = (
+    "They are kept on this machine's disk until they are deleted, and whoever opens this page can use them."
+)
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 NUMBERS = range(1, MAX_PEOPLE + 1)
 # The file is made in the browser: on the server it would lie about for hours.
@@ -136,8 +138,12 @@ def build_saved(studio: Studio, parts: Mapping[str, Component], photos: Sequence
             return json.dumps([f"{called}.json", store(memory).export(called).decode()])
 
     finding = {"concurrency_id": "faces", "concurrency_limit": 1, **QUIET}
-    save.click(
-        keep, [session, whose, name, parts["faces"], *photos], [session, name, said, *lists], **finding
+    gr.on(
+        [save.click, name.submit],
+        keep,
+        [session, whose, name, parts["faces"], *photos],
+        [session, name, said, *lists],
+        **finding,
     )
     upload.upload(take_in, [session, upload], [session, said, *lists], **QUIET)
     delete.click(forget, [session, kept, *choices], [session, said, *lists, *portraits], **QUIET)
