@@ -14,6 +14,7 @@ from photos import ASTRONAUT, GRACE_HOPPER, NO_PEOPLE
 from PIL import Image
 from portraits import opencv_folder as opencv_folder
 from portraits import portrait_bundle as portrait_bundle
+from portraits import portrait_engine as portrait_engine
 from standin_hub import serve
 from typer.testing import CliRunner, Result
 
@@ -46,6 +47,12 @@ def generate(portrait_bundle, tmp_path):
 
     call.bundle = portrait_bundle
     return call
+
+
+@pytest.fixture
+def loaded(portrait_engine, monkeypatch):
+    """The tiny bundle's engine, loaded once for many commands."""
+    monkeypatch.setattr(hosting, "load_engine", lambda *args, **kwargs: portrait_engine)
 
 
 @pytest.fixture
@@ -290,9 +297,9 @@ PICTURE_FLAGS = {"--face2", "--pose", "--start", "--map", "--style-image"}
 
 
 @pytest.mark.parametrize("words", FAMILIES.values(), ids=FAMILIES)
-def test_each_kind_of_picture_is_made_and_repeated_to_the_pixel(generate, tmp_path, words):
+def test_each_kind_of_picture_is_made_and_repeated_to_the_pixel(generate, loaded, tmp_path, words):
     plain, first, second = (tmp_path / f"{i}.png" for i in range(3))
-    common = ("--seed", 3, "--steps", 2, "--prompt", "a king")
+    common = ("--seed", 3, "--steps", 2, "--prompt", "a king", "--width", 64, "--height", 64)
     assert generate(*common, "--out", plain).exit_code == 0
     made = generate(*common, *words, "--out", first)
     assert made.exit_code == 0, made.output

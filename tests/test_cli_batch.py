@@ -6,7 +6,9 @@ from photos import ASTRONAUT, GRACE_HOPPER
 from PIL import Image
 from portraits import opencv_folder as opencv_folder
 from portraits import portrait_bundle as portrait_bundle
+from portraits import portrait_engine as portrait_engine
 from test_cli import fake as fake
+from test_cli import loaded as loaded
 from test_cli import nothing_loads as nothing_loads
 from test_cli import refusal, run
 
@@ -33,7 +35,7 @@ def batch(faces, portrait_bundle, tmp_path):
     return call
 
 
-def test_a_folder_of_faces_is_made_with_every_prompt_and_style_and_goes_on(batch, tmp_path):
+def test_a_folder_of_faces_is_made_with_every_prompt_and_style_and_goes_on(batch, loaded, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("# two\na king\n{name} in the rain\n")
     words = ("--prompts", prompts, "--style", "Film Noir", "--style", "Watercolor", "--steps", 1, "--seed", 5)
