@@ -32,6 +32,7 @@ from .bundles import Bundle
 from .controls import Annotators
 from .errors import BundleError, InvalidRequest, OutOfMemory
 from .guides import ControlNets, active, check_control
+from .library import Library
 from .painting import Painter
 from .progress import Clock, OnStep, Reporter, stream
 from .request import MAX_SEED, Face, Request, Result, Step
@@ -51,14 +52,16 @@ class Engine:
         finder: faces.FaceFinder | None,
         plan: Plan,
         styles: Mapping[str, Style],
+        library: Library,
     ):
         self.bundle = bundle
         self.plan = plan
         self.styles = styles
+        self.library = library
         self._finder = finder
         self._models: models.Models | None = loaded
         self._weights: tuple[str | None, str | None] = (None, None)  # which base and VAE `_models` has
-        self._annotators = Annotators(bundle, plan.device if plan.placement == "resident" else None)
+        self._annotators = Annotators(bundle, plan.spare_device)
         self._controlnets = ControlNets(bundle)
         self._lock = threading.Lock()
         acceleration.place(plan, loaded.pipeline)
@@ -72,7 +75,7 @@ class Engine:
         dtype: torch.dtype | None = None,
         placement: acceleration.Placement | None = None,
         styles: Mapping[str, Style] | None = None,
-        models_in: Sequence[Path] = (),
+        model_folders: Sequence[Path] = (),
     ) -> "Engine":
         """Load a bundle's weights from this machine. Nothing is downloaded: `bundles.fetch` does that.
 
@@ -82,20 +85,24 @@ class Engine:
             dtype: None takes float16 on CUDA and float32 elsewhere.
             placement: None chooses by the memory that is free.
             styles: presets by name; None takes the ones that come along.
-            models_in: folders with weights that requests may name: ComfyUI's, A1111's, or plain ones.
+            model_folders: of ComfyUI, A1111 or plain ones: weights that requests may name, and parts of the bundle
+                that would have to be fetched.
         """
         if not isinstance(bundle, Bundle):
             bundle = loading.open_bundle(bundle)
+        library = Library(model_folders, bundle.hub)
+        bundle = library.complete(bundle)
         device = torch.device(device) if device else acceleration.choose_device()
         loaded = models.load(bundle, dtype or acceleration.choose_dtype(device))
-        plan = acceleration.make_plan(loaded.pipeline, device, placement)
+        more = ControlNets(bundle).weight_bytes(loaded.pipeline.unet.dtype)
+        plan = acceleration.make_plan(loaded.pipeline, device, placement, extra=more)
         finder = None
         if bundle.faces:
             # On a card that is short of memory the face models stay off it (InstantID#61).
             gpu = device.type == "cuda" and plan.placement == "resident"
             finder = faces.load_finder(bundle.faces.kind, bundle.require("faces"), gpu=gpu)
         logger.info("Loaded the bundle %s: %s", bundle.name, plan)
-        return cls(bundle, loaded, finder, plan, load_styles() if styles is None else styles)
+        return cls(bundle, loaded, finder, plan, load_styles() if styles is None else styles, library)
 
     def find_faces(self, photo: Image.Image | Path | str) -> list[Face]:
         """The faces in a photo, largest first; none is an empty list."""
@@ -131,6 +138,11 @@ class Engine:
                 loaded = self._loaded(request)
                 notes = loaded.tuning.use(self._loras(request), self._inversions(request))
                 guides = self._controlnets.guides(request.controls, maps, loaded.pipeline.unet)
+                notes += [
+                    f"The {guide.name} control never acts: no whole step of {request.steps} lies in its window."
+                    for guide in guides
+                    if not guide.acts_in(request.steps)
+                ]
             with clock("prompt"):
                 acceleration.place(self.plan, loaded.pipeline)
                 words = self._styled(request)
@@ -223,7 +235,9 @@ class Engine:
         """The models that a request wants; another base or VAE than the last one's is loaded first."""
         wanted = (request.base, request.vae)
         if self._models is None or self._weights != wanted:
-            bundle = self.bundle
+            base = request.base and self.library.find("checkpoints", request.base)
+            vae = request.vae and self.library.find("vaes", request.vae)
+            bundle = loading.with_base(self.bundle, base, vae)
             self._models = None  # there may be no room for both
             self._models = models.load(bundle, self.plan.dtype)
             self._weights = wanted

@@ -90,7 +90,7 @@ def load_engine(
     if placement is not None and placement not in acceleration.PLACEMENTS:
         places = ", ".join(acceleration.PLACEMENTS)
         raise BundleError(f"There is no placement {placement!r}: take one of {places}.")
-    return Engine.load(bundle, device=device, placement=placement, styles=styles, models_in=models)
+    return Engine.load(bundle, device=device, placement=placement, styles=styles, model_folders=models)
 
 
 class Standby:

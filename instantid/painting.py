@@ -105,6 +105,7 @@ class Painter:
             return tensors
 
         with ExitStack() as lent:
+            lent.callback(acceleration.release, pipeline)
             lent.enter_context(self.identity.lend(sitters, negative))
             lent.enter_context(branches.lend(pipeline, adapters, there.size))
             lent.enter_context(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from diffusers import UNet2DConditionModel
 
+from .images import GRID
 from .prompts import PromptEmbeddings
 
 
@@ -56,4 +57,4 @@ def perturbed(text: PromptEmbeddings, amount: float, seed: int) -> PromptEmbeddi
 def off_size(area: tuple[int, int]) -> tuple[int, int]:
     """The bundle's (width, height) less 8 pixels: SDXL's 1024 × 1024 draws its training data's watermarks
     (InstantID#280; ComfyUI_InstantID's README takes 1016)."""
-    return area[0] - 8, area[1] - 8
+    return tuple(max(side - GRID, 64) for side in area)

@@ -230,7 +230,6 @@ class Request(Frozen):
         if self.layout_image is not None and self.style_image is None:
             raise ValueError("layout_image goes with a style_image; for layout alone use style_mode “layout”")
         return self
-        return self
 
 
 @dataclass(frozen=True)

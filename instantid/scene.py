@@ -178,7 +178,10 @@ def _pose(
 ) -> list[Face] | None:
     """Faces of the photo that poses, on the canvas, one per person from left to right; None: nothing poses."""
     leading = pose or start
-    if leading is None or request.free_pose or all(poses_itself(person) for person in request.people):
+    if leading is None or request.free_pose:
+        return None
+    # A start picture is asked for a pose only where nothing else says where somebody goes.
+    if all(poses_itself(person) or (pose is None and person.place) for person in request.people):
         return None
     name = "the pose photo" if pose else "the start picture"
     chosen = request.pose_image or request.start_image
