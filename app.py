@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, get_args
 
 import spaces
 
-from instantid import bundles, controls, hosting
+from instantid import bundles, controls, hosting, recipes
 from instantid.cli import quieten
 from instantid.errors import InstantIDError
 from instantid.face_drawing import number_faces
 from instantid.images import open_image
+from instantid.library import WANTED, Library
 from instantid.request import SchedulerName
+from instantid.saved_people import PeopleInFolder
 from instantid.styles import DEFAULT_NEGATIVE_PROMPT, load_styles
 
 if TYPE_CHECKING:
@@ -31,15 +33,22 @@ def main() -> None:
         from instantid.ui import build_ui, launch_options
     options = read_options()
     name, why = (options.bundle, "as asked for") if options.bundle else hosting.choose_bundle()
-    bundle = hosting.open_bundle(name)
+    library = Library(options.models)
+    bundle = library.complete(hosting.open_bundle(name))
     if options.fetch:
         print(bundles.licence_notice(bundle, bundles.essential_parts(bundle)), flush=True)
         bundles.fetch(bundle, bundles.essential_parts(bundle))
     styles = load_styles(*options.styles)
     standby = hosting.Standby(
-        lambda: hosting.load_engine(bundle, device=options.device, placement=options.placement, styles=styles)
+        lambda: hosting.load_engine(
+            bundle,
+            device=options.device,
+            placement=options.placement,
+            styles=styles,
+            models=options.models,
+        )
     )
-    studio = make_studio(standby, bundle, styles, why)
+    studio = make_studio(standby, bundle, styles, why, library, options)
     page = build_ui(studio)
     zero_gpu = bool(os.environ.get("SPACES_ZERO_GPU"))
     if zero_gpu:
@@ -51,7 +60,14 @@ def main() -> None:
     page.block_thread()
 
 
-def make_studio(standby: hosting.Standby, bundle: bundles.Bundle, styles: dict, why: str) -> "Studio":
+def make_studio(
+    standby: hosting.Standby,
+    bundle: bundles.Bundle,
+    styles: dict,
+    why: str,
+    library: Library,
+    options: argparse.Namespace,
+) -> "Studio":
     """What the page is given."""
     from instantid.ui import Example, Studio
 
@@ -59,14 +75,25 @@ def make_studio(standby: hosting.Standby, bundle: bundles.Bundle, styles: dict, 
         yield from hosting.errors_told(standby.stream(request))
 
     on_gpu = spaces.GPU(generate, duration=hosting.seconds)
+    present = {part.name for part in bundle.parts() if part.present}
+    only_here = options.host in (None, "localhost", "127.0.0.1") and "SPACE_ID" not in os.environ
     return Studio(
         generate=lambda request: hosting.errors_raised(on_gpu(request)),
         find_faces=(lambda photo: standby.wait().find_faces(photo)) if bundle.faces else None,
+        advise=(lambda photo: hosting.advise(standby.wait(), photo)) if bundle.faces else None,
+        portrait=(lambda photos: hosting.portrait(standby.wait(), photos)) if bundle.faces else None,
+        face_model=(lambda: standby.wait().face_finder.model) if bundle.faces else None,
+        saved_people=PeopleInFolder(options.people) if options.people else None,
         number_faces=lambda photo, faces: number_faces(open_image(photo), faces),
         save=hosting.save,
         styles=styles,
         schedulers=get_args(SchedulerName),
         controls=controls.usable(bundle),
+        readable_controls=controls.readable(bundle),
+        style_reference={"style_adapter", "image_encoder"} <= present,
+        recipes={name: vars(recipes.RECIPES[name]) for name in recipes.usable(bundle)},
+        weights=lambda: {kind: library.names(kind) for kind in WANTED},
+        open_weights=only_here,
         defaults=bundle.defaults.model_dump(),
         banner=lambda: standby.banner(bundle.name, why),
         untrained=bundle.untrained,
@@ -105,6 +132,22 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--styles", type=Path, action="append", default=[], help="a folder of your own presets"
+    )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        action="append",
+        default=[
+            Path(folder) for folder in os.environ.get("INSTANTID_MODELS", "").split(os.pathsep) if folder
+        ],
+        help="a folder of ComfyUI, A1111 or your own, with checkpoints, LoRAs, VAEs and embeddings to choose from "
+        "(INSTANTID_MODELS)",
+    )
+    parser.add_argument(
+        "--people",
+        type=Path,
+        help="a folder to keep saved people in; without it they are kept until the page is closed. Anybody who can "
+        "open the page can use and delete them",
     )
     parser.add_argument("--host", help="default: this machine only; 0.0.0.0 for the whole network")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")

@@ -104,11 +104,20 @@ class Engine:
         logger.info("Loaded the bundle %s: %s", bundle.name, plan)
         return cls(bundle, loaded, finder, plan, load_styles() if styles is None else styles, library)
 
-    def find_faces(self, photo: Image.Image | Path | str) -> list[Face]:
-        """The faces in a photo, largest first; none is an empty list."""
+    @property
+    def face_finder(self) -> faces.FaceFinder:
+        """The bundle's face model: finds faces, tells its name and, where it can, an age.
+
+        Raises:
+            BundleError: the bundle has none.
+        """
         if self._finder is None:
             raise BundleError(f"The bundle “{self.bundle.name}” has no face model.")
-        return self._finder.find(images.open_image(photo))
+        return self._finder
+
+    def find_faces(self, photo: Image.Image | Path | str) -> list[Face]:
+        """The faces in a photo, largest first; none is an empty list."""
+        return self.face_finder.find(images.open_image(photo))
 
     def generate(self, request: Request, on_step: OnStep | None = None) -> Result:
         """Make the pictures of one request. Others wait for their turn.

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from . import bundles, metadata
 from .errors import BundleError, InstantIDError
+from .images import open_image
+from .people import Photo, Portrait
 from .progress import HEARTBEAT
 from .request import Request, Result, Step
 from .styles import Style
@@ -170,12 +172,29 @@ def save(result: Result, folder: Path) -> list[Path]:
     return paths
 
 
+def advise(engine: "Engine", photo: Path) -> list[str]:
+    """What could be better about a face photo, one line each."""
+    from . import advice
+
+    return [line.text for line in advice.of(open_image(photo), engine.face_finder)]
+
+
+def portrait(engine: "Engine", photos: Sequence[Photo]) -> Portrait:
+    """One person's photos, averaged into a portrait to keep."""
+    from .faces import take_portrait
+
+    return take_portrait(engine.face_finder, photos)
+
+
 def seconds(request: Request) -> int:
     """How long a run may take on a ZeroGPU Space, generously: what is not used goes back to the visitor's quota.
 
     Judged for an H200 slice, not measured: about 0.15 s a step at one megapixel, and 20 s to wake up.
     """
     megapixels = (request.width or 1024) * (request.height or 1024) / 2**20
-    nets = 1 + 0.3 * len(request.controls)
+    nets = 1 + 0.3 * len(request.controls) + 0.3 * (len(request.people) - 1)
     order = 2 if request.scheduler == "Heun" else 1  # Heun runs the network twice a step
-    return round(20 + 0.15 * megapixels * nets * order * (request.steps or 30) * request.images)
+    rounds = 1 + request.upscale_strength * request.upscale**2 * (request.upscale > 1)
+    rounds += request.face_detail_strength * len(request.people) * request.face_detail
+    steps = (request.steps or 30) * rounds
+    return round(20 + 0.15 * megapixels * nets * order * steps * request.images)
