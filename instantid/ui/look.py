@@ -9,7 +9,8 @@ from ..image_files import MAX_BYTES
 from .studio import Studio
 
 CSS = """
-.gradio-container { max-width: 1320px !important; margin: 0 auto !important; }
+.gradio-container { max-width: 1320px !important; margin: 0 auto !important;
+  overflow: clip !important; } /* hidden, as Gradio has it, would keep Generate from staying in view */
 #masthead h1 { font-size: 1.6rem; font-weight: 700; letter-spacing: -.01em; margin: 0; line-height: 1.2; }
 #masthead p { margin: .15rem 0 0; color: var(--body-text-color-subdued); }
 #masthead .bar { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: center;
@@ -35,8 +36,9 @@ CSS = """
   #examples .container { width: 3.2rem !important; height: 3.2rem !important; }
   #examples :is(td, th) { padding: .35rem !important; }
 }
-#actions { position: sticky; top: .4rem; bottom: .4rem; z-index: 20; padding: .4rem; margin: 0 -.4rem;
-  border-radius: var(--radius-lg); background: var(--body-background-fill); }
+#actions { position: sticky; top: 0; bottom: 0; z-index: 100; padding: .4rem 0;
+  background: var(--body-background-fill); }
+.label-wrap > span:first-child { text-align: left; }
 .group > .label-wrap > span:first-child { font-weight: 700; font-size: 1.05rem; }
 .control { border-left: 2px solid var(--border-color-primary); padding-left: .7rem; }
 #preview img { width: 100%; height: 100%; object-fit: contain; }
