@@ -207,6 +207,33 @@ def test_a_view_keeps_its_place_and_can_be_moved_by_the_keyboard(visit, engine, 
     np.testing.assert_allclose(drawn, points[0], atol=0.01)
 
 
+def test_looking_through_the_views_leaves_the_face_where_it_is(visit, engine, photos):
+    page = visit()
+    driver.upload_face(page, photos["face"])
+    editor = open_places(page)
+    places = []
+    for view in ("profile left", "up", "three-quarter right"):
+        editor.locator("select").select_option(view)
+        person = run(page, engine).people[0]
+        assert person.view == view
+        places.append(person.place)
+    assert places[0] == places[1] == places[2]
+    assert (places[0].x, places[0].y) == pytest.approx((0.5, 0.45), abs=0.06)
+
+
+def test_two_people_are_turned_each_their_own_way(visit, engine, photos):
+    page = visit()
+    driver.upload_face(page, photos["face"])
+    add_person(page, 2, photos["face"])
+    editor = open_places(page)
+    editor.locator("select").select_option("three-quarter right")
+    editor.get_by_role("button", name="Person 2", exact=True).click()
+    editor.locator("select").select_option("three-quarter left")
+    first, second = run(page, engine).people
+    assert (first.view, second.view) == ("three-quarter right", "three-quarter left")
+    assert first.place.x < 0.4 and second.place.x > 0.6
+
+
 def test_tilting_keeps_the_middle_of_the_face(visit, engine, photos):
     page = visit()
     driver.upload_face(page, photos["face"])
