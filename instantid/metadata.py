@@ -167,15 +167,13 @@ def restore(
     """
     given = dict(values or {})
     given |= {f"people.0.references.{i}": reference for i, reference in enumerate(references)}
-    given |= {name: value for name, value in changes.items() if value is not None or name not in dotted.PICTURES}
+    given |= {
+        name: value for name, value in changes.items() if value is not None or name not in dotted.PICTURES
+    }
     _all_given(record, given)
-    owned = [
-        f"people.{i}.{name}"
-        for i, _ in enumerate(record.settings["people"])
-        for name in STRENGTHS
-        if name in given
-    ]
-    request = Request(**dotted.put_in(record.settings, dict.fromkeys(owned) | given))
+    count = len(record.settings["people"])
+    owned = {f"people.{i}.{name}": None for i in range(count) for name in STRENGTHS if name in given}
+    request = Request(**dotted.put_in(record.settings, owned | given))
     return request, _differences(record, request)
 
 

@@ -102,6 +102,8 @@ def test_a_picture_is_made_as_asked_and_says_how(generate, tmp_path):
 class FakeEngine:
     """Notes what it is asked, and paints it grey."""
 
+    name = "fake"  # of its bundle
+
     def __init__(self):
         self.requests: list[Request] = []
 
@@ -109,7 +111,7 @@ class FakeEngine:
         request = request.replace(seed=request.seed or 1, width=64, height=64)
         self.requests.append(request)
         yield Step(0, 1, None, "Reading the photos")
-        bundle = {"name": "fake", "untrained": False, "device": "cpu", "dtype": "float32"}
+        bundle = {"name": self.name, "untrained": False, "device": "cpu", "dtype": "float32"}
         pictures = [Image.new("RGB", (64, 64), "grey")] * request.images
         notes = ["Nobody was [found]."]
         yield Made(
@@ -387,19 +389,21 @@ def pixels(path: Path) -> bytes:
         return picture.tobytes()
 
 
+@pytest.mark.parametrize("bundle", ["sdxl", "sdxl:realvisxl", "sdxl+union"])
 def test_a_repeated_picture_asks_for_the_bundle_it_was_made_with(
-    generate, portrait_bundle, tmp_path, monkeypatch
+    generate, fake, portrait_bundle, tmp_path, monkeypatch, bundle
 ):
     asked = []
+    fake.name = bundle
 
     def open_bundle(name):
         asked.append(name)
-        return bundles.open_bundle(portrait_bundle).model_copy(update={"name": "sdxl"})
+        return bundles.open_bundle(portrait_bundle)
 
     monkeypatch.setattr(hosting, "open_bundle", open_bundle)
     assert generate("--steps", 1, "--out", tmp_path / "1.png", bundle=None).exit_code == 0
     assert generate("--from", tmp_path / "1.png", "--out", tmp_path / "2.png", bundle=None).exit_code == 0
-    assert asked == ["mini", "sdxl"]
+    assert asked == ["mini", bundle]
 
 
 def test_a_picture_chooses_no_folder_to_load_from(generate, tmp_path, monkeypatch):

@@ -108,7 +108,7 @@ def _run(engine: Any, request: Request) -> Result:
 def _bundle_of(made_with: Mapping[str, Any]) -> str:
     """The bundle that a picture names. Never a folder: the file may be a stranger's."""
     name = str(made_with.get("name"))
-    if name not in ("mini", "sdxl") and not name.startswith("sdxl:"):
+    if name not in ("mini", "sdxl") and not name.startswith(("sdxl:", "sdxl+")):
         raise InvalidRequest(
             f"The picture was made with a bundle called “{name}”: give its folder as --bundle."
         )

@@ -17,7 +17,7 @@ from ..errors import InstantIDError
 # Unwrapped: paths and the commands that repair things are there to be copied.
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
-BUNDLES = "mini, sdxl, sdxl:<base>, or a folder with bundle.json."
+BUNDLES = "mini; sdxl, sdxl:<base>, either with +union; or a folder with bundle.json."
 MACHINE = "Machine"  # a heading of --help
 BundleOption = Annotated[str, typer.Option(help=BUNDLES, rich_help_panel=MACHINE)]
 DeviceOption = Annotated[
