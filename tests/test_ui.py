@@ -470,6 +470,8 @@ def test_without_a_recipe_the_public_call_takes_the_pages_values(served, photo):
         ({"people_settings": [{"region": "/etc/passwd"}]}, "region"),
         ({"people_settings": {"view": "front"}}, "list with an object per person"),
         ({"people_settings": [{"view": "sideways"}]}, "view"),
+        ({"people_settings": [{"faces": 2}]}, "list with a number per photo"),
+        ({"textual_inversions": "easynegative"}, "list of names"),
     ],
 )
 def test_the_public_call_names_nothing_of_this_machine(served, photo, given, problem):

@@ -109,6 +109,9 @@ def _form_values(values: Mapping[str, Any], starts: Mapping[str, Any]) -> dict[s
         raise InvalidRequest('loras must be an object of strengths by name, such as {"watercolour": 0.8}.')
     for number, (name, strength) in enumerate(loras.items(), start=1):
         form |= {f"lora_{number}": name, f"lora_{number}_strength": strength}
+    names = values.get("textual_inversions") or []
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise InvalidRequest('textual_inversions must be a list of names, such as ["easynegative"].')
     return form
 
 
@@ -123,6 +126,8 @@ def _read_people(values: Mapping[str, Any]) -> tuple[Person, ...]:
             continue
         own = dict(settings[i]) if i < len(settings) else {}
         faces = own.pop("faces", None) or []
+        if not isinstance(faces, list):
+            raise InvalidRequest(f"people_settings[{i}].faces must be a list with a number per photo.")
         if unknown := set(own) - set(PERSON_SETTINGS):
             wanted = ", ".join((*PERSON_SETTINGS, "faces"))
             raise InvalidRequest(f"people_settings[{i}] has no {', '.join(sorted(unknown))}: only {wanted}.")
