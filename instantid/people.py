@@ -1,6 +1,7 @@
 """Who is to appear: photos, faces found in them, and where each person goes. Knows no torch and opens no files."""
 
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -83,6 +84,18 @@ class Portrait:
     height: int
 
 
+class _Refused(InvalidRequest, ValueError):
+    """Pydantic takes a ValueError for a problem of the field that it comes from, and so says where it was.
+
+    Args:
+        problems: (where, what) of each.
+    """
+
+    def __init__(self, message: str, problems: tuple[tuple[str, str], ...] = ()):
+        super().__init__(message)
+        self.problems = problems
+
+
 class Frozen(BaseModel):
     """An immutable record whose problems are told in words."""
 
@@ -92,7 +105,9 @@ class Frozen(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise InvalidRequest(_explain(type(self).__name__, error)) from None
+            problems = tuple(_problems(error))
+            told = "; ".join(f"{where}: {what}" if where else what for where, what in problems)
+            raise _Refused(f"This {type(self).__name__.lower()} cannot be used. {told}.", problems) from None
 
     def replace(self, **changes: Any):
         """A copy with `changes`, validated like a new one."""
@@ -157,12 +172,21 @@ class Person(Frozen):
     )
 
 
-def _explain(model: str, error: ValidationError) -> str:
-    """One sentence per problem: the field, what was wrong, what was given."""
-    lines = []
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"]) or model
-        given = problem["input"]
-        shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, type(None))) else ""
-        lines.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown}")
-    return f"This {model.lower()} cannot be used. " + "; ".join(lines) + "."
+def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Where each problem is, and what was wrong and given; those of records within by their whole place."""
+    found = error.errors()
+    within = {problem["loc"][:1] for problem in found if _inner(problem)}
+    for problem in found:
+        where = ".".join(str(part) for part in problem["loc"])
+        if inner := _inner(problem):
+            yield from ((".".join(filter(None, (where, deeper))), what) for deeper, what in inner)
+        elif (
+            problem["type"] != "too_short" or problem["loc"] not in within
+        ):  # counted without what was refused
+            given = problem["input"]
+            shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool, type(None))) else ""
+            yield where, f"{problem['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _inner(problem: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return getattr(problem.get("ctx", {}).get("error"), "problems", ())

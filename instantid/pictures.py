@@ -85,7 +85,7 @@ def _steps(request: Request, field: str) -> int:
     steps = min(int(request.steps * strength), request.steps)
     if steps < 1:
         raise InvalidRequest(
-            f"A {field} of {strength:g} leaves nothing to do in {request.steps} steps. Raise it to "
+            f"The {field} of {strength:g} leaves nothing to do in {request.steps} steps. Raise it to "
             f"{1 / request.steps:.2f} at least, or take more steps."
         )
     return steps

@@ -437,7 +437,7 @@ def test_a_photo_without_a_face_says_what_was_tried(generate, tmp_path):
         (("--out", "many.png", "--images", 2), "many-2.png exists"),
         (("--control", "canny"), "such as canny=0.4 or pose=0.5:0-0.6; got 'canny'"),
         (("--control", "canny=much"), "got 'canny=much'"),
-        (("--control", "canny=nan"), "control cannot be used. strength: Input"),
+        (("--control", "canny=nan"), "controls.canny.strength: Input"),
         (("--control", "canny=9"), "strength: Input should be less than or equal to 1.5 (got 9.0)"),
         (("--control", "[red]=0.4"), "no control “[red]”: take one of pose, canny, depth"),
         (("--scheduler", "Eular"), "scheduler: Input should be 'Euler'"),

@@ -47,7 +47,7 @@ def test_a_number_holds_within_its_limits_and_not_beyond(request_, name, bounds)
         ({"images": None}, r"images: .*\(got None\)"),
         ({"identity_strength": 2}, r"identity_strength: .*1\.5 \(got 2\)"),
         ({"scheduler": "Eulr"}, r"scheduler: .*'Euler'.*\(got 'Eulr'\)"),
-        ({"controls": {"pose": 9.0}}, r"control cannot.* strength: .*1\.5 \(got 9\.0\)"),
+        ({"controls": {"pose": 9.0}}, r"controls\.pose\.strength: .*1\.5 \(got 9\.0\)"),
         ({"controls": {"soul": 0.5}}, r"controls\.soul.*'pose', 'canny' or 'depth' \(got 'soul'\)"),
         ({"prompt": None}, r"prompt: .*string \(got None\)"),
         ({"people": []}, r"people: .*at least 1"),
