@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from . import controls, metadata
+from . import controls, metadata, recipes
 from .engine import Engine
 from .errors import Cancelled, InstantIDError
-from .request import Person, Request, Result
+from .recipes import RECIPES
+from .request import Control, Person, Place, Request, Result
 
 logger = logging.getLogger(__name__)
 EXAMPLES = Path(__file__).parents[1] / "assets" / "examples"
 FACE, OTHER_FACE = EXAMPLES / "eileen-collins.jpg", EXAMPLES / "grace-hopper.jpg"
 POSE = EXAMPLES / "pose-tilted.jpg"
+STYLE = EXAMPLES / "pose-photographer.jpg"
+TWO = [Person(references=[FACE]), Person(references=[OTHER_FACE])]
+SMALL = Person(references=[FACE], view="front", place=Place(x=0.5, y=0.35, size=0.12))
 # Cosines of antelopev2 between the result and the reference, as SceneWorks published them for InstantID: frontal
 # about .88, with IdentityNet off about .15; from .80 strong, under .55 weak (shared/peers.md).
 STRONG, WEAK = 0.80, 0.55
@@ -50,6 +54,28 @@ MODES = (
     Mode("pose photo and canny", {"pose_image": POSE, "controls": {"canny": 0.4}}),
     Mode("pose photo and pose", {"pose_image": POSE, "controls": {"pose": 0.4}}),
     Mode("pose photo and depth", {"pose_image": POSE, "controls": {"depth": 0.4}}),
+    Mode(
+        "canny for the first half",
+        {"pose_image": POSE, "controls": {"canny": Control(strength=0.8, end=0.5)}},
+    ),
+    Mode("free pose", {"free_pose": True}, None),
+    Mode("three-quarter view", {"people": [Person(references=[FACE], view="three-quarter left")]}),
+    Mode("profile", {"people": [Person(references=[FACE], view="profile right")]}, None),
+    Mode("two people", {"people": TWO, "prompt": "two women, portrait photo", "width": 256, "height": -192}),
+    Mode("style picture", {"style_image": STYLE}, None),
+    Mode("style picture, its content left out", {"style_image": STYLE, "style_content": "a man"}, None),
+    Mode("style picture, layout", {"style_image": STYLE, "style_mode": "layout"}, None),
+    Mode("style picture, whole image", {"style_image": STYLE, "style_mode": "whole image"}, None),
+    Mode("from a picture", {"start_image": POSE, "start_strength": 0.6}),
+    Mode("face swap", {"start_image": POSE, "repaint": "face", "start_strength": 0.8}),
+    Mode("larger", {"upscale": 1.5}),
+    Mode("larger, by latents", {"upscale": 1.5, "upscale_by": "latents", "upscale_strength": 0.55}),
+    Mode("a small face", {"people": [SMALL]}, None),
+    Mode("a small face in detail", {"people": [SMALL], "face_detail": True}),
+    Mode("rescaled guidance", {"guidance_scale": 8.0, "cfg_rescale": 0.7}),
+    Mode("noise as the negative face", {"negative_noise": 0.35}),
+    Mode("perturbed negative", {"perturbed_negative": 0.2}),
+    *(Mode(name, {"recipe": name}, None) for name in RECIPES),
     Mode("style Watercolor", {"style": "Watercolor"}, None),
     Mode("style Film Noir", {"style": "Film Noir"}, None),
     Mode("no guidance", {"guidance_scale": 1.0}, None),
@@ -97,8 +123,18 @@ def run(engine: Engine, folder: Path, tell: Callable[[str], None]) -> list[Outco
 
 def _possible(engine: Engine) -> list[Mode]:
     """Modes whose weights are here; what was not fetched cannot be tried."""
-    names = set(controls.usable(engine.bundle))
-    return [mode for mode in MODES if names >= mode.changes.get("controls", {}).keys()]
+    bundle = engine.bundle
+    readable = set(controls.usable(bundle)) & set(controls.readable(bundle))
+    present = {part.name for part in bundle.parts() if part.present}
+    with_style = {"style_adapter", "image_encoder"} <= present
+    steps = recipes.usable(bundle)
+    return [
+        mode
+        for mode in MODES
+        if readable >= mode.changes.get("controls", {}).keys()
+        and ("style_image" not in mode.changes or with_style)
+        and mode.changes.get("recipe") in (None, *steps)
+    ]
 
 
 def _sized(engine: Engine, changes: dict) -> dict:

@@ -10,6 +10,7 @@ from portraits import portrait_engine as portrait_engine
 from instantid import metadata, trial
 from instantid.engine import Engine
 from instantid.errors import NoFaceFound, OutOfMemory
+from instantid.recipes import RECIPES
 from instantid.trial import MODES, Mode
 
 
@@ -34,7 +35,7 @@ def test_every_mode_runs_and_is_on_the_page(portrait_engine, tmp_path):
     outcomes = trial.run(portrait_engine, tmp_path / "trial", lines.append)
     assert problems(outcomes) == {}
     tried = {outcome.mode for outcome in outcomes}
-    absent = {"pose photo and pose", "pose photo and depth"}  # networks that the tiny bundle does not have
+    absent = {"pose photo and pose", "pose photo and depth", *RECIPES}  # weights that the tiny bundle lacks
     assert {mode.name for mode in MODES} - tried == absent
     assert len(tried) == len(outcomes) == len(MODES) - len(absent) + 2 == len(lines)
     assert all(line.startswith("ok ") for line in lines)
@@ -58,7 +59,7 @@ def test_an_engine_that_keeps_a_strength_is_caught(engine, tmp_path, monkeypatch
     def leaky(self, request, on_step=None):
         result = real(self, request, on_step)
         if request.adapter_strength == 0:  # the image adapter stays off
-            for name, weight in self._pipeline.unet.named_parameters():
+            for name, weight in self._models.pipeline.unet.named_parameters():
                 if "to_k_ip" in name or "to_v_ip" in name:
                     weight.data.zero_()
         return result
@@ -77,7 +78,7 @@ def test_a_cancelled_run_that_leaves_something_behind_is_caught(engine, tmp_path
 
     def leaky(self, request, on_step=None):
         if on_step is not None:
-            self._pipeline.unet.conv_in.weight.data.mul_(1.5)
+            self._models.pipeline.unet.conv_in.weight.data.mul_(1.5)
         return real(self, request, on_step)
 
     monkeypatch.setattr(Engine, "generate", leaky)
