@@ -1,0 +1,1 @@
+"""Making data for training and testing identity: rendered people whose truth is known."""

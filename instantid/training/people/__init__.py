@@ -1,0 +1,1 @@
+"""Rendered people: an endless, freely licensed, multi-view data set with exact ground truth."""
