@@ -14,9 +14,12 @@ from .errors import InvalidRequest
 
 MAX_STRENGTH = 1.5  # the reference's sliders end here; past it colours burn (InstantID#80)
 MAX_PEOPLE = 4
+FARTHEST = 1e6  # pixels from the picture's corner: what can be drawn at all; no photo is as large
 
 Strength = Annotated[float, Field(ge=0, le=MAX_STRENGTH)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Around = Annotated[float, Field(ge=-1, le=2)]
+"""In parts of the canvas, 0 to 1; a face may reach past its edge."""
 View = Literal[
     "front", "three-quarter left", "three-quarter right", "profile left", "profile right", "up", "down"
 ]
@@ -52,6 +55,8 @@ class Face:
                 raise InvalidRequest(f"Face.{name} must have shape {shape}, got {array.shape}.")
             if not np.isfinite(array).all():
                 raise InvalidRequest(f"Face.{name} holds NaN or infinite values.")
+            if name != "embedding" and (far := float(np.abs(array).max())) > FARTHEST:
+                raise InvalidRequest(f"Face.{name} must be in pixels of the picture, got {far:.3g}.")
             object.__setattr__(self, name, array)
 
     def __repr__(self) -> str:  # the embedding is biometric: it stays out of logs and error messages
@@ -163,7 +168,7 @@ class Person(Frozen):
         None, description="How the face is turned, instead of as in the pose photo; left is the picture's."
     )
     place: Place | None = Field(None, description="Where the face goes, and how large it is.")
-    keypoints: tuple[tuple[float, float], ...] | None = Field(
+    keypoints: tuple[tuple[Around, Around], ...] | None = Field(
         None,
         min_length=5,
         max_length=5,

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from . import images, views
+from .errors import InvalidRequest
 from .people import Face, Person, Photo, Place, Portrait
 
 
@@ -44,15 +45,21 @@ def place(person: Person, identity: Face, posed: Face, canvas: tuple[int, int]) 
     elif person.view is not None:
         keypoints, box = views.on_canvas(person.view, person.place or _place_of(posed.box, canvas), *canvas)
     elif person.place is not None:
+        if not posed.area:
+            raise InvalidRequest("A face whose box has no size cannot be given a place: its size is unknown.")
         keypoints, box = views.placed(keypoints, box, person.place, *canvas)
     return Face(identity.embedding, keypoints, box)
 
 
 def apart(people: Sequence[Person], placed: Sequence[Face], canvas: tuple[int, int]) -> list[Face]:
-    """Several people whom no photo poses: side by side, but for those whose place is given."""
+    """Several people whom no photo poses: side by side, but for those whose place is given.
+
+    A ready `Face` gives one: it is in pixels of the canvas.
+    """
     told = []
     for person, face, beside in zip(people, placed, views.side_by_side(len(people), *canvas), strict=True):
-        if person.keypoints is None and person.place is None:
+        ready = isinstance(person.references[0], Face)
+        if person.keypoints is None and person.place is None and not ready:
             face = place(person.replace(place=beside), face, face, canvas)
         told.append(face)
     return told

@@ -49,7 +49,7 @@ class Scene:
 
     @property
     def keypoint_map(self) -> Image.Image:
-        """Everyone's keypoints in one picture, where people in front cover those behind."""
+        """Everyone's keypoints in one picture; where they lie over each other, the brighter shows."""
         drawn = np.max([np.asarray(self.keypoints_of(i)) for i in range(len(self.faces))], axis=0)
         return Image.fromarray(drawn)
 
@@ -177,14 +177,17 @@ def _pose(
     size: tuple[int, int],
 ) -> list[Face] | None:
     """Faces of the photo that poses, on the canvas, one per person from left to right; None: nothing poses."""
+    if request.free_pose:
+        pose = None  # nobody is posed; but which face of the start picture is painted anew is to be known
+        start = start if request.repaint == "face" else None
     leading = pose or start
-    if leading is None or request.free_pose:
+    if leading is None:
         return None
     # A start picture is asked for a pose only where nothing else says where somebody goes.
     if all(poses_itself(person) or (pose is None and person.place) for person in request.people):
         return None
     name = "the pose photo" if pose else "the start picture"
-    chosen = request.pose_image or request.start_image
+    chosen = request.pose_image if pose else request.start_image
     fit = images.fit(leading.size, size, cover=pose is None)
     if len(request.people) == 1:
         found = [_face(chosen, leading, finder, name=name)]
@@ -209,7 +212,13 @@ def _part(request: Request, scene: Scene) -> np.ndarray | None:
     if request.repaint == "everything":
         return None
     if request.repaint == "face":
-        return ellipses([face.box for face in scene.faces], *scene.size)
+        mask = ellipses([face.box for face in scene.faces], *scene.size)
+        if not mask.any():
+            raise InvalidRequest(
+                "The face to be painted anew lies outside the picture. Move it onto the picture, or choose another "
+                "part to repaint."
+            )
+        return mask
     mask = _on_canvas(images.open_image(request.repaint_mask.image), scene.size).convert("L")
     mask = (np.asarray(mask) > 127).astype(np.float32)
     if not mask.any():

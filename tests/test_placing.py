@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from instantid.people import Face, Person, Place
+from instantid.errors import InvalidRequest
+from instantid.people import Face, Person, Place, Portrait
 from instantid.placing import apart, assigned, place, poses_itself
 
 CANVAS = (200, 100)
@@ -15,7 +16,7 @@ def face(x: float, y: float, half: float = 10, who: float = 1) -> Face:
 
 
 def person(**settings) -> Person:
-    return Person(references=[face(0, 0)], **settings)
+    return Person(references=[Portrait(face(0, 0), *CANVAS)], **settings)
 
 
 def test_a_place_moves_the_face_as_it_is_posed():
@@ -44,6 +45,18 @@ def test_people_stand_apart_but_for_those_whose_place_is_given():
     there = apart(people, [face(100, 50)] * 3, CANVAS)
     assert there[0].box[2] <= there[1].box[0]
     assert there[2].centre == pytest.approx((100, 50))  # was moved before
+
+
+def test_a_ready_face_stays_where_it_is_on_the_canvas():
+    ready = Person(references=[face(20, 60)])
+    there = apart([ready, person()], [face(20, 60), face(100, 50)], CANVAS)
+    assert there[0].centre == pytest.approx((20, 60))
+    assert there[1].centre[0] == pytest.approx(150)
+
+
+def test_a_face_without_a_size_cannot_be_given_one():
+    with pytest.raises(InvalidRequest, match="no size"):
+        place(person(place=Place()), face(0, 0), face(90, 90, half=0), CANVAS)
 
 
 def test_who_is_who_goes_by_place_nearest_first():

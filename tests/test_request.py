@@ -164,3 +164,15 @@ def test_every_image_of_a_run_has_a_seed_that_can_be_asked_for(face):
     assert Request(people=people, seed=MAX_SEED).seed == MAX_SEED
     with pytest.raises(InvalidRequest, match="2 images"):
         Request(people=people, seed=MAX_SEED, images=2)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1e9, -1.5])
+def test_keypoints_are_in_parts_of_the_canvas(wrong):
+    points = [(0.3, 0.3), (0.5, 0.3), (0.4, 0.4), (0.33, 0.5), (0.47, wrong)]
+    with pytest.raises(InvalidRequest, match="keypoints"):
+        Person(references=["a.png"], keypoints=points)
+
+
+def test_a_face_far_beyond_any_picture_is_refused():
+    with pytest.raises(InvalidRequest, match="pixels"):
+        Face(np.ones(3), np.full((5, 2), 1e9), np.array([0, 0, 9, 9]))

@@ -293,6 +293,24 @@ def test_the_face_alone_is_repainted_in_an_ellipse_around_it():
     assert 0 < there.repaint.mean() < 0.5
 
 
+def test_with_a_free_pose_the_start_pictures_face_is_repainted_all_the_same():
+    start, own = photo((100, 100), (70, 60, 3)), photo((100, 100), (20, 20, 0))
+    swap = {"start_image": start, "repaint": "face", "width": 104, "height": 104}
+    free, posed = (read(own, free_pose=free, **swap) for free in (True, False))
+    assert np.array_equal(free.repaint, posed.repaint) and free.repaint[62, 72] == 1
+    elsewhere = {"pose_image": photo((100, 100), (30, 30, 0)), "free_pose": True}
+    assert np.array_equal(read(own, **swap, **elsewhere).repaint, posed.repaint)
+    assert free.masks() == [None]
+
+
+def test_a_face_outside_the_picture_cannot_be_repainted():
+    points = [(1.6, 0.3), (1.8, 0.3), (1.7, 0.4), (1.63, 0.5), (1.77, 0.5)]
+    person = Person(references=[photo((100, 100), (50, 50, 0))], keypoints=points)
+    request = Request(people=[person], start_image=photo((100, 100)), repaint="face", face_region=False)
+    with pytest.raises(InvalidRequest, match="outside the picture"):
+        scene.read(request, DotFinder(), AREA)
+
+
 def test_a_mask_marks_what_is_repainted():
     mask = Image.new("L", (104, 104))
     mask.paste(255, (0, 0, 52, 104))
