@@ -52,8 +52,9 @@ def build_inputs(studio: Studio) -> Inputs:
 
 def _build_likeness() -> dict[str, Component]:
     """How strongly the faces steer."""
-    return {
-        "identity_strength": slider("identity_strength", step=0.05),
-        "adapter_strength": slider("adapter_strength", step=0.05),
-        "face_region": checkbox("face_region"),
-    }
+    with gr.Accordion("Likeness", open=False, elem_id="likeness"):
+        return {
+            "identity_strength": slider("identity_strength", step=0.05),
+            "adapter_strength": slider("adapter_strength", step=0.05),
+            "face_region": checkbox("face_region"),
+        }

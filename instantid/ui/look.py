@@ -15,7 +15,7 @@ CSS = """
 #masthead p { margin: .15rem 0 0; color: var(--body-text-color-subdued); }
 #masthead .bar { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: center;
   justify-content: space-between; }
-#masthead .notice { margin-top: .7rem; }
+#masthead .notice { margin-top: .5rem; }
 #masthead .bundle { border: 1px solid var(--border-color-primary); border-radius: 999px;
   padding: .25rem .8rem; font-size: .85rem; background: var(--background-fill-primary); }
 #places-group [role=tab][aria-selected=true] { color: var(--body-text-color); font-weight: 600; }
@@ -26,19 +26,26 @@ CSS = """
 #examples td.textbox div { white-space: normal; }
 .column:not(:has(*)) { display: none; }
 .photos .grid-container { display: flex !important; flex-wrap: wrap; padding-top: 1.7rem; }
-.photos .grid-container > * { flex: 1 1 90px; min-width: 90px; height: 165px; }
+.photos .grid-container > * { flex: 1 1 90px; min-width: 90px; height: 130px; }
 .photos .thumbnail-lg { height: 100%; width: 100%; aspect-ratio: auto; }
 .photos .grid-container img { object-fit: contain; }
 #maps .grid-container { grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)) !important;
   padding-top: 1.7rem; }
 #pictures .caption { font-size: .8rem; white-space: normal; overflow: visible; }
 @media (max-width: 640px) {
+  .group.padded { padding-inline: 9px !important; }
+  .group .gr-accordion.padded { padding-inline: 7px !important; }
   #examples .container { width: 3.2rem !important; height: 3.2rem !important; }
   #examples :is(td, th) { padding: .35rem !important; }
 }
 #actions { position: sticky; top: 0; bottom: 0; z-index: 100; padding: .4rem 0;
   background: var(--body-background-fill); }
 .label-wrap > span:first-child { text-align: left; }
+.group { --layout-gap: 10px; }
+.group.padded { padding-block: 8px !important; }
+.gradio-container > .main { padding: 10px min(32px, 2.5vw) 16px !important; }
+#masthead .html-container { padding-block: 4px; }
+#places-group .html-container { padding: 0; }
 .group > .label-wrap > span:first-child { font-weight: 700; font-size: 1.05rem; }
 .control { border-left: 2px solid var(--border-color-primary); padding-left: .7rem; }
 #preview img { width: 100%; height: 100%; object-fit: contain; }

@@ -1,4 +1,4 @@
-"""Who appears: face photos of one to four people, from left to right, with strengths of their own."""
+"""Who appears: face photos of one to four people, from left to right, and the pose photo that places them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,10 @@ from .photos import face_check, paths_of, photo_box
 from .region_painter import read_region
 from .saved import build_saved
 from .studio import Studio
+from .words import POSE_HINT
 
 NUMBERS = range(1, MAX_PEOPLE + 1)
+SIDE = 240  # pixels: least width of a person, of the pose photo
 FACE_HINT = "One clear photo is enough; several of the same person are averaged."
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 # What belongs to one person: a name for each number, in the order that `_without` moves their values in.
@@ -28,8 +30,9 @@ class People:
     """The section.
 
     Args:
-        components: by name: "faces" (path → which face), "people_count", and for each person i the photos ("people",
-            then "person_2" to "person_4"), "saved_i", "portrait_i", "own_i", "identity_i" and "adapter_i".
+        components: by name: "faces" (path → which face), "people_count", "pose_image", and for each person i the
+            photos ("people", then "person_2" to "person_4"), "saved_i", "portrait_i", "own_i", "identity_i" and
+            "adapter_i".
         removals: one button per person.
     """
 
@@ -46,19 +49,23 @@ def build_people(studio: Studio) -> People:
     """Lay out the section and connect what stays within it."""
     parts: dict[str, Component] = {"faces": gr.State({}), "people_count": gr.State(1)}
     columns, heads, removals, strengths = [], [], [], []
-    for number in NUMBERS:
-        with gr.Column(visible=number == 1, elem_classes="person", elem_id=f"person-{number}") as column:
-            with gr.Row(visible=number > 1, elem_classes="person-head") as head:
-                gr.Markdown(f"**Person {number}**, from the left")
-                removals.append(
-                    gr.Button("Remove", size="sm", scale=0, min_width=90, elem_id=f"remove-{number}")
-                )
-            parts |= _build_photos(studio, number, parts["faces"])
-            with gr.Column(visible=number > 1) as own:
-                parts |= _build_strengths(number)
-        columns.append(column)
-        heads.append(head)
-        strengths.append(own)
+    with gr.Row(equal_height=False, elem_id="photos"):  # two side by side where there is room
+        for number in NUMBERS:
+            with gr.Column(visible=number == 1, min_width=SIDE, elem_id=f"person-{number}") as column:
+                with gr.Row(visible=number > 1, elem_classes="person-head") as head:
+                    gr.Markdown(f"**Person {number}**, from the left")
+                    removals.append(
+                        gr.Button("Remove", size="sm", scale=0, min_width=90, elem_id=f"remove-{number}")
+                    )
+                parts |= _build_photos(studio, number, parts["faces"])
+                with gr.Column(visible=number > 1) as own:
+                    parts |= _build_strengths(number)
+            columns.append(column)
+            heads.append(head)
+            strengths.append(own)
+        with gr.Column(min_width=SIDE):
+            parts["pose_image"] = photo_box("pose_image", POSE_HINT, several=False)
+            face_check(studio, parts["pose_image"], parts["faces"], for_people=parts["people_count"])
     add = gr.Button("Add a person", size="sm", elem_id="add-person")
 
     build_saved(studio, parts, [parts[photos_name(number)] for number in NUMBERS])

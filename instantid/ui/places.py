@@ -1,4 +1,4 @@
-"""Where everyone goes: the two editors under the pose photo, and what stands behind them."""
+"""Where everyone goes: the two editors that place them, and what stands behind them."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where things go: the pose photo, a free pose, extra ControlNets with strength, window and map."""
+"""Where things go: the faces placed by hand, extra ControlNets with strength, window and map, a free pose."""
 
 import gradio as gr
 from gradio.components import Component
@@ -6,19 +6,16 @@ from gradio.components import Component
 from ..request import Control, limits
 from .fields import checkbox, describe
 from .people import People
-from .photos import face_check, photo_box
+from .photos import photo_box
 from .places import build_places
 from .studio import Studio
-from .words import CONTROL_INFOS, CONTROL_LABELS, MAP_HINT, MAP_NEEDED, POSE_HINT, STARTS
+from .words import CONTROL_INFOS, CONTROL_LABELS, MAP_HINT, MAP_NEEDED, STARTS
 
 
 def build_pose(studio: Studio, people: People) -> dict[str, Component]:
-    """Lay the group out, with the editors of where everyone goes under the pose photo."""
+    """Lay the group out."""
     parts: dict[str, Component] = {}
     with gr.Accordion("Pose and control", open=True, elem_id="pose-group", elem_classes="group"):
-        parts["pose_image"] = photo_box("pose_image", POSE_HINT, several=False)
-        who = people.components
-        face_check(studio, parts["pose_image"], who["faces"], for_people=who["people_count"])
         parts |= build_places(studio, people)
         if studio.controls:
             parts |= _build_controls(studio)
@@ -43,7 +40,8 @@ def _build_controls(studio: Studio) -> dict[str, Component]:
             parts |= _build_control(name, studio.reads(name))
         rows.append(row)
     parts["controls"].change(
-        lambda ticked: [gr.Column(visible=name in ticked) for name in studio.controls],
+        # A dict, because of a list Gradio would make one value where there is one control alone.
+        lambda ticked: {row: gr.Column(visible=name in ticked) for name, row in zip(studio.controls, rows)},
         parts["controls"],
         rows,
         api_visibility="private",

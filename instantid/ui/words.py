@@ -66,7 +66,7 @@ CONTROL_INFOS = {
     "depth": "Depth: holds what is near and far.",
 }
 
-POSE_HINT = "Sets where the face goes and how it turns. Without one, the first face photo does."
+POSE_HINT = "Sets where the face goes and how it turns. Without one, the face photo does."
 STYLE_HINT = "The new picture follows its colours and brushwork."
 LAYOUT_HINT = "The new picture follows its arrangement; the style picture then gives style only."
 START_HINT = "The run starts from this picture instead of from noise, and keeps its shape."
@@ -78,8 +78,8 @@ WEIGHTS_HINT = (
 )
 
 TIPS = """
-- **Not like the person?** Raise *IdentityNet strength* first, then *Image adapter strength*; or use a larger,
-  sharper photo, or add a second one.
+- **Not like the person?** Under *Likeness*, raise *IdentityNet strength* first, then *Image adapter strength*; or
+  use a larger, sharper photo, or add a second one.
 - **Prompt ignored?** Lower *Image adapter strength*, then *IdentityNet strength*.
 - **Colours burnt or too strong?** Lower *Guidance scale* to 3–4, then *Image adapter strength*. *Quality* has
   remedies for what is left.

@@ -73,6 +73,22 @@ def test_a_photo_becomes_a_picture_that_repeats_itself(chromium, app, tmp_path):
         assert picture.convert("RGB").getextrema() != ((0, 0),) * 3
 
 
+def test_the_first_screen_holds_what_a_picture_needs(chromium, app):
+    page = driver.open_page(chromium, app)
+    lowest = page.locator("#generate").bounding_box()
+    assert lowest["y"] + lowest["height"] <= driver.DESKTOP["height"]
+    for box in ("#people-box", "#pose_image-box", "#prompt", "#style"):
+        place = page.locator(box).bounding_box()
+        assert place["y"] + place["height"] <= lowest["y"], box
+
+
+def test_a_control_that_is_the_only_one_shows_its_settings(chromium, app):
+    page = driver.open_page(chromium, app)
+    expect(page.get_by_text("Canny strength")).to_be_hidden()
+    page.get_by_label("canny").check()
+    expect(page.get_by_text("Canny strength")).to_be_visible()
+
+
 def test_a_run_can_be_cancelled_and_the_next_one_works(chromium, app):
     page = driver.open_page(chromium, app)
     driver.upload_face(page, real_photos.ASTRONAUT)
