@@ -268,7 +268,8 @@ class Engine:
             return None
         told = []
         for picture in made:
-            pairs = list(zip(pictures.faces_in(self._find(picture), there), there.faces, strict=True))
+            shown = there.scaled(*picture.size)  # larger than planned, maybe
+            pairs = list(zip(pictures.faces_in(self._find(picture), shown), there.faces, strict=True))
             whole = all(face is not None for face, _ in pairs)
             told.append(min(faces.likeness(face, person) for face, person in pairs) if whole else None)
         return told

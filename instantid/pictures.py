@@ -1,6 +1,7 @@
 """The pictures of a run, one after the other: each painted, made larger, its faces painted again."""
 
 from collections.abc import Callable, Iterator, Sequence
+from math import ceil
 
 from PIL import Image
 
@@ -61,11 +62,12 @@ def make(
         for person, face in enumerate(faces_in(find(picture), there)):
             on_pass = next(reports)
             if face is None:
-                instead = "it was left as it is" if there.free_pose else "the planned place was painted again"
+                nowhere = there.free_pose or not _shows(there.faces[person], picture)
+                instead = "it was left as it is" if nowhere else "the planned place was painted again"
                 notes.append(
                     f"Face detail: no face was found in picture {i + 1} for person {person + 1}; {instead}."
                 )
-                if there.free_pose:
+                if nowhere:
                     continue
             place = face or there.faces[person]
             picture = detail_face(painter, there, person, place, picture, side, seed, on_pass)
@@ -79,6 +81,12 @@ def faces_in(found: Sequence[Face], there: Scene) -> list[Face | None]:
     return assigned(found, there.faces)
 
 
+def _shows(face: Face, picture: Image.Image) -> bool:
+    """Whether any of a face's box, in whole pixels, lies on a picture."""
+    x1, y1, x2, y2 = (int(value) for value in face.box)
+    return max(x1, 0) < min(x2, picture.width) and max(y1, 0) < min(y2, picture.height)
+
+
 def _steps(request: Request, field: str) -> int:
     """The steps of a pass of the strength in `field`, as diffusers counts them."""
     strength = getattr(request, field)
@@ -86,7 +94,7 @@ def _steps(request: Request, field: str) -> int:
     if steps < 1:
         raise InvalidRequest(
             f"The {field} of {strength:g} leaves nothing to do in {request.steps} steps. Raise it to "
-            f"{1 / request.steps:.2f} at least, or take more steps."
+            f"{ceil(100 / request.steps) / 100:.2f} at least, or take more steps."
         )
     return steps
 

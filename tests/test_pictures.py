@@ -1,5 +1,7 @@
 """What else a picture may go through: a start, a mask, a larger canvas, its faces again; alone and together."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -188,6 +190,29 @@ def test_a_face_that_is_not_found_is_told(engine, request_):
         assert np.array_equal(pixels(free), pixels(engine.generate(request_.replace(free_pose=True))))
 
 
+def test_a_face_planned_off_the_picture_is_left_alone(engine, request_, face):
+    points = [(x / 64 + 1.2, y / 64) for x, y in face.keypoints.tolist()]
+    away = Person(references=[face], keypoints=points, region=Image.new("L", (64, 64), 255))
+    plain = request_.replace(people=[away])
+    made = engine.generate(plain.replace(face_detail=True, face_detail_strength=0.5))
+    assert "left as it is" in made.notes[0]
+    assert np.array_equal(pixels(made), pixels(engine.generate(plain)))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 6, 7, 30, 150])
+def test_the_strength_that_is_advised_is_the_least_that_works(request_, steps):
+    def asked(strength: float) -> Request:
+        return request_.replace(steps=steps, upscale=1.5, upscale_strength=strength)
+
+    with pytest.raises(InvalidRequest) as refusal:
+        pictures.passes(asked(0.001))
+    advised = float(re.search(r"Raise it to (\S+) at least", str(refusal.value))[1])
+    pictures.passes(asked(advised))
+    if advised > 0.01:
+        with pytest.raises(InvalidRequest):
+            pictures.passes(asked(advised - 0.01))
+
+
 # Several people.
 
 
@@ -211,6 +236,15 @@ def test_each_of_two_people_steers(engine, request_, two):
 
 
 def test_likeness_of_several_is_that_of_the_least_alike(engine, request_, two, face):
+    class Everywhere(OneFace):  # in a picture of any size at the same place
+        def _detect(self, bgr, size):
+            boxes, keypoints = super()._detect(bgr, size)
+            return boxes * bgr.shape[1] / 64, keypoints * bgr.shape[1] / 64
+
+    engine._finder = Everywhere(Face(face.embedding, face.keypoints * 0.25 + 40, face.box * 0.25 + 40))
+    small = request_.replace(people=[Person(references=[engine._finder.face])])
+    larger = small.replace(upscale=2, upscale_strength=0.25)
+    assert engine.generate(larger).likeness == engine.generate(small).likeness == pytest.approx([1.0])
     with posed_by(engine, Face(face.embedding, face.keypoints, [8, 20, 24, 44])):
         assert engine.generate(request_.replace(people=two)).likeness == [None]  # only one face is there
         assert engine.generate(request_.replace(people=two[:1])).likeness == pytest.approx([1.0])
