@@ -34,7 +34,7 @@ from .errors import BundleError, InvalidRequest, OutOfMemory
 from .guides import ControlNets, active, check_control
 from .library import Library
 from .painting import Painter
-from .progress import Clock, OnStep, Reporter, stream
+from .progress import Clock, OnStep, Reporter, Tell, stream
 from .request import MAX_SEED, Face, Request, Result, Step
 from .scene import Scene
 from .styles import Style, find_style, load_styles
@@ -131,11 +131,23 @@ class Engine:
             InstantIDError: something in the request or the bundle does not work; `Cancelled` where `on_step`
                 said so. The engine stays usable after either.
         """
+        if on_step is None:
+            return self._generate(request, None)
+        return self._generate(request, lambda step, total, preview, note: on_step(step, total, preview))
+
+    def stream(self, request: Request) -> Iterator[Step | Result]:
+        """`generate` as a generator: a `Step` per step, then the `Result`.
+
+        Closing it cancels the run and returns at once; see `progress.stream`.
+        """
+        yield from stream(lambda tell: self._generate(request, tell))
+
+    def _generate(self, request: Request, tell: Tell | None) -> Result:
         with self._lock, _readable_memory_errors(request):
             clock = Clock()
             request = self._with_defaults(request)
-            report = Reporter(on_step, sum(pictures.passes(request)) * request.images)
-            report(0)
+            report = Reporter(tell, pictures.steps_in_all(request))
+            report(0, note="Reading the photos")
             with clock("faces"):
                 there = scene.read(request, self._finder, self._area(request))
                 request = request.replace(width=there.width, height=there.height)
@@ -143,6 +155,7 @@ class Engine:
                 maps = {} if request.free_pose else {"keypoints": there.keypoint_map}
                 for name, control in active(request.controls).items():
                     maps[name] = there.map(name, control, self._annotators.draw)
+            report(0, note="Preparing")
             with clock("models"):
                 loaded = self._loaded(request)
                 notes = loaded.tuning.use(self._loras(request), self._inversions(request))
@@ -198,13 +211,6 @@ class Engine:
                     "dtype": str(self.plan.dtype).removeprefix("torch."),
                 },
             )
-
-    def stream(self, request: Request) -> Iterator[Step | Result]:
-        """`generate` as a generator: a `Step` per step, then the `Result`.
-
-        Closing it cancels the run and returns at once; see `progress.stream`.
-        """
-        yield from stream(lambda on_step: self.generate(request, on_step))
 
     def _area(self, request: Request) -> tuple[int, int]:
         """The pixel budget where the request names no size."""

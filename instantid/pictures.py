@@ -16,18 +16,23 @@ from .scene import Scene
 from .second_passes import detail_face, enlarge
 
 
-def passes(request: Request) -> list[int]:
-    """How many steps each pass of one picture takes: painting it, making it larger, each face again.
+def passes(request: Request) -> list[tuple[str, int]]:
+    """What each pass of one picture is called, and how many steps it takes.
 
     Raises:
         InvalidRequest: a strength leaves a pass nothing to do.
     """
-    lengths = [_steps(request, "start_strength") if request.start_image is not None else request.steps]
+    told = [("Painting", request.steps if request.start_image is None else _steps(request, "start_strength"))]
     if request.upscale > 1:
-        lengths.append(_steps(request, "upscale_strength"))
+        told.append(("Making it larger", _steps(request, "upscale_strength")))
     if request.face_detail:
-        lengths += [_steps(request, "face_detail_strength")] * len(request.people)
-    return lengths
+        told += [("Face detail", _steps(request, "face_detail_strength"))] * len(request.people)
+    return told
+
+
+def steps_in_all(request: Request) -> int:
+    """Over all passes of all images."""
+    return request.images * sum(steps for _, steps in passes(request))
 
 
 def make(
@@ -101,8 +106,12 @@ def _steps(request: Request, field: str) -> int:
 
 def _reports(request: Request, i: int, report: Reporter) -> Iterator[OnPass]:
     """For each pass of image `i`, what to call after its steps."""
-    lengths = passes(request)
-    done = i * sum(lengths)
-    for length in lengths:
-        yield lambda part, preview, done=done, length=length: report(done + round(part * length), preview)
-        done += length
+    several = f" picture {i + 1} of {request.images}" if request.images > 1 else ""
+    done = i * steps_in_all(request) // request.images
+    for name, steps in passes(request):
+
+        def on_pass(part, preview, *, done=done, steps=steps, note=f"{name}{several}") -> None:
+            report(done + round(part * steps), preview, note=note)
+
+        yield on_pass
+        done += steps

@@ -13,19 +13,23 @@ from .errors import Cancelled
 from .request import Result, Step
 
 OnStep = Callable[[int, int, Image.Image | None], bool | None]
+Tell = Callable[[int, int, Image.Image | None, str], bool | None]
+"""`OnStep`, and a note on what is going on."""
 HEARTBEAT = 1.0  # seconds between signs of life
 
 
 class Reporter:
     """Tells the caller how far a run is, and ends it where the caller wants no more."""
 
-    def __init__(self, on_step: OnStep | None, total: int):
-        self._on_step, self._total = on_step, total
+    def __init__(self, tell: Tell | None, total: int):
+        self._tell, self._total = tell, total
 
-    def __call__(self, step: int, preview: Callable[[], Image.Image] | None = None) -> None:
-        if self._on_step is None:
+    def __call__(
+        self, step: int, preview: Callable[[], Image.Image] | None = None, *, note: str = ""
+    ) -> None:
+        if self._tell is None:
             return
-        if self._on_step(step, self._total, preview() if preview else None) is False:
+        if self._tell(step, self._total, preview() if preview else None, note) is False:
             raise Cancelled(f"Cancelled at step {step} of {self._total}.")
 
 
@@ -42,7 +46,7 @@ class Clock:
         self.seconds[stage] = time.perf_counter() - start
 
 
-def stream(run: Callable[[OnStep], Result]) -> Iterator[Step | Result]:
+def stream(run: Callable[[Tell], Result]) -> Iterator[Step | Result]:
     """Run in a thread, and yield a `Step` per step, then the `Result`; raises what the run raises.
 
     The last `Step` comes again, without its preview, while nothing new happens: a page can only be cancelled
@@ -53,13 +57,13 @@ def stream(run: Callable[[OnStep], Result]) -> Iterator[Step | Result]:
     wanted = threading.Event()
     wanted.set()
 
-    def on_step(step: int, total: int, preview: Image.Image | None) -> bool:
-        events.put(Step(step, total, preview, "" if step else "Reading the photos"))
+    def tell(step: int, total: int, preview: Image.Image | None, note: str) -> bool:
+        events.put(Step(step, total, preview, note))
         return wanted.is_set()
 
     def work() -> None:
         try:
-            events.put(run(on_step))
+            events.put(run(tell))
         except BaseException as error:  # handed to the consumer, who raises it
             events.put(error)
 
