@@ -123,8 +123,8 @@ class Engine:
         """Make the pictures of one request. Others wait for their turn.
 
         Args:
-            on_step: called as `on_step(step, total, preview)` from step 0 on, counted over all images of the
-                run; `preview` is a small, rough picture of the one being made, None at step 0. Returning
+            on_step: called as `on_step(step, total, preview)` from step 0 on, counted over all passes of all
+                images; `preview` is a small, rough picture of the one being made, None at step 0. Returning
                 False cancels.
 
         Raises:

@@ -296,22 +296,23 @@ def test_cancelling_stops_at_once_and_the_engine_goes_on(engine, request_):
 
     with pytest.raises(Cancelled):
         engine.generate(request_.replace(adapter_strength=1.4, scheduler="DEIS", images=2), on_step)
-    assert seen == [0, 1]
+    assert seen == [0, 0, 1]  # reading the photos, preparing, and the first step
     assert np.array_equal(pixels(engine.generate(request_)), before)
 
 
 def test_previews_are_small_pictures_of_what_is_coming(engine, request_):
     previews = []
-    engine.generate(request_, lambda step, total, preview: previews.append(preview))
-    assert previews[0] is None
-    assert {preview.size for preview in previews[1:]} == {(8, 8)}
-    assert previews[1].tobytes() != previews[-1].tobytes()
+    engine.generate(request_, lambda step, total, preview: previews.append(preview if step else None))
+    previews = [preview for preview in previews if preview]
+    assert len(previews) == 3 and {preview.size for preview in previews} == {(8, 8)}
+    assert previews[0].tobytes() != previews[-1].tobytes()
 
 
 def test_streaming_gives_steps_and_then_the_result(engine, request_):
     *steps, result = engine.stream(request_)
     assert all(isinstance(step, Step) for step in steps)
     assert list(dict.fromkeys(step.step for step in steps)) == [0, 1, 2, 3]
+    assert {step.note for step in steps if step.step} == {"Painting"}
     assert np.array_equal(pixels(result), pixels(engine.generate(request_)))
 
 
