@@ -1,8 +1,8 @@
 """What a rendered picture is made of, in words and numbers: a person, how they stand, the camera, the light.
 
-The sampler writes these, the renderer reads them, the shards keep them as JSON. Nothing here knows about meshes or torch.
-Metres and degrees; colours are sRGB 0..1 unless a line says otherwise. The floor is y = 0, y points up and, at heading 0, a
-figure looks along +z, its left hand towards +x.
+The sampler writes these, the renderer reads them, the shards keep them as JSON. Nothing here knows about meshes or
+torch. Metres and degrees; colours are sRGB 0..1 unless a line says otherwise. The floor is y = 0, y points up and, at
+heading 0, a figure looks along +z, its left hand towards +x.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ BODY_KEYPOINTS = (
     "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
 )  # fmt: skip
 FACE_KEYPOINTS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
-"""insightface's order: seen from the front, the eye on the picture's left comes first, and that is the person's right one."""
+"""insightface's order: seen from the front the eye on the picture's left comes first, the person's right one."""
 
 FRAMES = ("head", "bust", "half", "body")
 BACKGROUNDS = ("plain", "gradient", "studio", "room", "street", "landscape", "bokeh")
@@ -93,7 +93,7 @@ class Figure:
     gaze: tuple[float, float] = (0.0, 0.0)
     """Where the eyes turn, against the head: degrees to the person's left, degrees up."""
     pose: Mapping[str, Angles] = field(default_factory=dict)
-    """Per joint (forward, outward, twist), degrees from standing straight with the arms hanging down and palms inwards.
+    """Per joint (forward, outward, twist), degrees from standing straight, arms hanging down, palms inwards.
 
     forward: the limb's far end swings to the front (a knee or an ankle bent back is negative; for waist, chest, neck
     and head the top bows forward). outward: away from the body's middle (waist … head: towards the person's left).
@@ -116,9 +116,9 @@ class Figure:
 class Camera:
     """Where the picture is taken from, told by what it frames; the truth has the resulting matrices.
 
-    `frame` says which box round `subjects` (all figures when empty) counts: the head (chin to crown), the bust (head and
-    shoulders), half (hips up) or the whole body. That box takes `fill` of the picture's height (or of its width, if that
-    is what it would overflow), and its middle lands at the picture's middle plus `shift`.
+    `frame` says which box round `subjects` (all figures when empty) counts: the head (chin to crown), the bust
+    (head and shoulders), half (hips up) or the whole body. That box takes `fill` of the picture's height (or of its
+    width, if that is what it would overflow), and its middle lands at the picture's middle plus `shift`.
     """
 
     frame: str = "bust"
