@@ -98,6 +98,7 @@ def launch_options(studio: Studio) -> dict[str, Any]:
         "theme": _theme(),
         "css": CSS,
         "footer_links": ["api", "settings"],
+        "enable_monitoring": False,  # it would tell anybody how much the page is used
         "run_history": False,  # it would keep people's photos in the browser
         # What `open_image` takes, where only pictures are uploaded: more need not be stored first.
         "max_file_size": MAX_BYTES if studio.weights is None else MAX_UPLOAD,

@@ -11,7 +11,7 @@ from gradio.context import Context
 
 from ..errors import InvalidRequest
 from ..people import MAX_PEOPLE, Photo, Portrait
-from ..saved_people import MAX_NAME, PeopleInMemory, SavedPeople, SavedPerson
+from ..saved_people import MAX_FILE, MAX_NAME, PeopleInMemory, SavedPeople, SavedPerson
 from .photos import notice, paths_of
 from .problems import shown_on_page
 from .studio import Studio
@@ -111,7 +111,8 @@ def build_saved(studio: Studio, parts: Mapping[str, Component], photos: Sequence
     def take_in(memory, file):
         with shown_on_page():
             try:
-                person = store(memory).import_(Path(file).read_bytes())
+                with Path(file).open("rb") as content:
+                    person = store(memory).import_(content.read(MAX_FILE + 1))
             finally:
                 Path(file).unlink()  # an upload would lie about for hours
             return memory, notice(f"“{person.name}” is saved."), *listed(memory)

@@ -2,6 +2,7 @@
 
 import gradio as gr
 from gradio.components import Component
+from PIL import EpsImagePlugin
 
 from .fields import choice, describe, slider
 from .photos import paths_of, photo_box
@@ -13,6 +14,8 @@ BRUSH = "#0d9488"  # seen on light and dark photos alike; what counts is where i
 def build_start() -> tuple[dict[str, Component], gr.Accordion]:
     """Lay the group out: (components by name, the group, to be opened from elsewhere)."""
     parts: dict[str, Component] = {}
+    # The mask's picture is opened by Gradio, with all that Pillow knows: EPS would start Ghostscript on an upload.
+    EpsImagePlugin.gs_binary = False
     with gr.Accordion("Start picture", open=False, elem_id="start-group", elem_classes="group") as group:
         parts["start_image"] = photo_box("start_image", START_HINT, several=False)
         parts["start_strength"] = slider("start_strength", step=0.05)

@@ -67,7 +67,7 @@ CONTROL_INFOS = {
 }
 
 POSE_HINT = "Sets where the face goes and how it turns. Without one, the face photo does."
-STYLE_HINT = "The new picture follows its colours and brushwork."
+STYLE_HINT = "The new picture follows its colours and brushwork, or what is chosen below."
 LAYOUT_HINT = "The new picture follows its arrangement; the style picture then gives style only."
 START_HINT = "The run starts from this picture instead of from noise, and keeps its shape."
 MAP_HINT = "Used as it is, instead of a map read off the pose photo."

@@ -185,6 +185,7 @@ def test_suggested_settings_are_offered_and_put_in_on_request(visit, engine, pho
     page = visit()
     driver.choose_style(page, "Oil painting")
     page.get_by_role("button", name="Use this style's settings: Image adapter strength 0.6").click()
+    driver.open_group(page, "likeness")
     expect(page.get_by_label("number input for Image adapter strength")).to_have_value("0.6")
 
 
