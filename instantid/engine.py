@@ -3,6 +3,7 @@
 Everything that one request changes in a model is lent for its length and restored after it.
 """
 
+import gc
 import logging
 import secrets
 import threading
@@ -254,6 +255,7 @@ class Engine:
             vae = request.vae and self.library.find("vaes", request.vae)
             bundle = loading.with_base(self.bundle, base, vae)
             self._models = None  # there may be no room for both
+            gc.collect()  # offloading's hooks and their modules hold each other
             self._models = models.load(bundle, self.plan.dtype)
             self._weights = wanted
         return self._models

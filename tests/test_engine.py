@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 import time
+import weakref
 
 import numpy as np
 import oracle
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from instantid import acceleration, faces, images
+from instantid import acceleration, faces, images, mini, models
 from instantid.engine import Engine
 from instantid.errors import BundleError, Cancelled, InvalidRequest, InvalidStyle, OutOfMemory
 from instantid.request import Control, Face, Person, Request, Result, Step
@@ -167,6 +168,22 @@ def test_offloading_works_in_half_precision(engine, tiny, request_, placement):
     half = Engine.load(tiny, device="cpu", dtype=torch.float16, placement=placement)
     difference = abs(pixels(half.generate(request_)) - pixels(engine.generate(request_)))
     assert difference.mean() < 4
+
+
+@pytest.mark.parametrize("placement", acceleration.PLACEMENTS)
+def test_another_base_is_loaded_when_the_last_one_is_gone_and_so_back(
+    tiny, tmp_path, request_, placement, monkeypatch
+):
+    other = mini.build(tmp_path / "other", mini.TINY, seed=5) / "base"
+    engine = Engine.load(tiny, device="cpu", placement=placement)
+    before = pixels(engine.generate(request_))
+    there = [weakref.ref(getattr(engine._models.pipeline, part)) for part in ("unet", "vae", "text_encoder")]
+    real = models.load
+    monkeypatch.setattr(models, "load", lambda *a: [ref() for ref in there] == [None] * 3 and real(*a))
+    assert not np.array_equal(pixels(engine.generate(request_.replace(base=str(other)))), before)
+    with pytest.raises(BundleError):
+        engine.generate(request_.replace(vae=str(other / "unet")))  # is found to be none when it is loaded
+    assert np.array_equal(pixels(engine.generate(request_)), before)
 
 
 @pytest.mark.parametrize(
