@@ -127,11 +127,11 @@ def load(folder: Path | None = None) -> Assets:
         body = {name: file[name] for name in file.files}
     return Assets(
         body=body,
-        rows=np.load(made / "shapes.npy", mmap_mode="r"),
+        rows=np.load(made / "shapes.npy", mmap_mode="c"),
         shapes={name: tuple(rows) for name, rows in index["shapes"].items()},
         expressions=index["expressions"],
         macro=index["macro"],
         meshes={name: Mesh(name=name, **{key: arrays[f"{name}/{key}"] for key in fields}) for name in names},
         textures=index["textures"],
-        texels=np.memmap(made / "texels.bin", np.uint8, "r").reshape(-1, 4),
+        texels=np.memmap(made / "texels.bin", np.uint8, "c").reshape(-1, 4),
     )

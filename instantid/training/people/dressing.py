@@ -1,0 +1,233 @@
+"""Putting figures together: body, eyes, brows, hair, clothes as one batch of triangles with materials.
+
+Knows which mesh goes with which material; nothing about cameras or light.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from instantid.errors import InvalidRequest
+
+from .assets import Assets, Mesh
+from .body import Body, Posed, skin
+from .description import Colour, Figure, Garment
+
+SKIN, CLOTH, HAIR, EYE, LASH, TEETH, GLASS = range(7)
+SEE_THROUGH = (HAIR, LASH, GLASS)
+"""Materials whose texture's alpha says where they are."""
+LASH_COLOUR = (0.07, 0.05, 0.045)
+GAMMA = 2.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What one part of a figure is made of; colours linear."""
+
+    kind: int
+    texture: str
+    other: str = ""
+    mix: float = 0.0
+    tint: Colour = (1.0, 1.0, 1.0)
+    colour: Colour | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dressed:
+    """Figures as triangles. N vertices, M triangles, P parts; every part belongs to one figure of the batch."""
+
+    vertices: Tensor  # (N, 3) metres, world
+    normals: Tensor  # (N, 3)
+    faces: Tensor  # (M, 3) int64
+    uv: Tensor  # (M, 3, 2)
+    part: Tensor  # (M,) int64
+    masks: Tensor  # (N, 2) lips and beard, 0..1
+    materials: tuple[Material, ...]
+    figure: Tensor  # (P,) int64
+    body_start: tuple[int, ...]  # where each figure's body vertices start
+    posed: tuple[Posed, ...]  # already standing on the floor
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    ref: Tensor | None
+    mix: Tensor | None
+    offset: Tensor | None
+    faces: Tensor
+    uv: Tensor
+    weights: Tensor
+    neighbours: Tensor
+    hides: Tensor | None
+
+
+class Wardrobe:
+    """Every mesh on one device, made ready the first time it is worn."""
+
+    def __init__(self, assets: Assets, device: torch.device) -> None:
+        self.assets = assets
+        self.device = device
+        self.body = Body(assets, device)
+        self._parts: dict[str, _Part] = {}
+        self._most = max(mesh.neighbours.shape[1] for mesh in assets.meshes.values())
+        self._most = max(self._most, assets.body["neighbours"].shape[1])
+        masks = torch.stack([torch.from_numpy(assets.body[name]) for name in ("lips", "beard")], 1)
+        self._masks = masks.to(device)
+
+    def dress(self, figures: Sequence[Figure]) -> Dressed:
+        """Build all figures of a batch."""
+        shapes = self.body.shapes(figures)
+        posed = self.body.pose(figures, shapes)
+        vertices, faces, uvs, parts, tables, masks = [], [], [], [], [], []
+        materials: list[Material] = []
+        owners: list[int] = []
+        starts: list[int] = []
+        standing: list[Posed] = []
+        count = face_count = 0
+        for number, (figure, shape, pose) in enumerate(zip(figures, shapes, posed, strict=True)):
+            worn = self._worn(figure)
+            begin = len(vertices)
+            starts.append(count)
+            hidden = torch.zeros(len(shape), dtype=torch.bool, device=self.device)
+            for name, _ in worn:
+                hides = self._part(name).hides
+                if hides is not None:
+                    hidden |= hides
+            rim = self._rim(figure, shape)
+            for name, material in worn:
+                part = self._part(name)
+                rest = (
+                    shape
+                    if part.ref is None
+                    else (shape[part.ref] * part.mix[..., None]).sum(1) + part.offset
+                )
+                gone = hidden if part.ref is None else None
+                if rim is not None and name.startswith("hair/"):
+                    gone = rest[:, 1] > rim
+                shown = slice(None) if gone is None else ~gone[part.faces].all(1)
+                vertices.append(skin(rest, part.weights, pose))
+                faces.append(part.faces[shown] + count)
+                uvs.append(part.uv[shown])
+                parts.append(torch.full((len(faces[-1]),), len(materials), device=self.device))
+                tables.append((part.neighbours, face_count, count, part.faces))
+                masks.append(
+                    self._masks if part.ref is None else torch.zeros(len(rest), 2, device=self.device)
+                )
+                materials.append(material)
+                owners.append(number)
+                count += len(rest)
+                face_count += len(part.faces)
+            standing.append(self._stand(figure, pose, vertices, begin))
+        points = torch.cat(vertices)
+        return Dressed(
+            vertices=points,
+            normals=_normals(points, tables),
+            faces=torch.cat(faces),
+            uv=torch.cat(uvs),
+            part=torch.cat(parts),
+            masks=torch.cat(masks),
+            materials=tuple(materials),
+            figure=torch.tensor(owners, device=self.device),
+            body_start=tuple(starts),
+            posed=tuple(standing),
+        )
+
+    def _stand(self, figure: Figure, pose: Posed, vertices: list[Tensor], begin: int) -> Posed:
+        """Put the figure's lowest point on the floor at its place."""
+        low = min(
+            float(part[: 13380 if at == 0 else None, 1].min()) for at, part in enumerate(vertices[begin:])
+        )
+        pelvis = pose.places[0].tolist()
+        x, z = figure.place
+        shift = torch.tensor([x - pelvis[0], -low, z - pelvis[2]], device=self.device)
+        for at in range(begin, len(vertices)):
+            vertices[at] = vertices[at] + shift
+        return Posed(pose.rest, pose.turns, pose.places + shift)
+
+    def _rim(self, figure: Figure, shape: Tensor) -> float | None:
+        """The height above which a hat covers the hair, in the body at rest."""
+        if figure.hat is None:
+            return None
+        part = self._part(f"garments/{figure.hat.name}")
+        heights = ((shape[part.ref] * part.mix[..., None]).sum(1) + part.offset)[:, 1]
+        return float(heights.mean())
+
+    def _worn(self, figure: Figure) -> list[tuple[str, Material]]:
+        who = figure.identity
+        hair_colour = _linear(figure.hair_colour or who.hair_colour)
+        hair = who.hair if figure.hair is None else figure.hair or None
+        brow = _linear(who.brow_colour) if who.brow_colour else tuple(0.5 * part for part in hair_colour)
+        worn = [
+            ("body", Material(kind=SKIN, texture=f"skins/{who.skin}", other=f"skins/{who.skin_other or who.skin}",
+                              mix=who.skin_mix, tint=who.skin_tint)),
+            ("eyes/Low-Poly", Material(kind=EYE, texture=f"eyes/{who.eyes}")),
+            ("teeth/Teeth_Base", Material(kind=TEETH, texture="teeth/Teeth_Base")),
+            (f"brows/{who.brows}", Material(kind=LASH, texture=f"brows/{who.brows}", colour=brow)),
+            (f"lashes/{who.lashes}", Material(kind=LASH, texture=f"lashes/{who.lashes}", colour=_linear(LASH_COLOUR))),
+        ]  # fmt: skip
+        if hair:
+            worn.append((f"hair/{hair}", Material(kind=HAIR, texture=f"hair/{hair}", colour=hair_colour)))
+        if who.beard:
+            worn.append(
+                (f"beards/{who.beard}", Material(kind=HAIR, texture=f"beards/{who.beard}", colour=brow))
+            )
+        things: list[tuple[Garment | None, int]] = [(garment, CLOTH) for garment in figure.clothes]
+        for garment, kind in (*things, (figure.hat, CLOTH), (figure.glasses, GLASS)):
+            if garment is not None:
+                name = f"garments/{garment.name}"
+                colour = _linear(garment.colour) if garment.colour else None
+                worn.append((name, Material(kind=kind, texture=name, tint=garment.tint, colour=colour)))
+        for name, material in worn:
+            for wanted, there in ((name, self.assets.meshes), (material.texture, self.assets.textures)):
+                if wanted != "body" and wanted not in there:
+                    kind = wanted.split("/")[0]
+                    known = ", ".join(
+                        sorted(have.split("/", 1)[1] for have in there if have.startswith(kind + "/"))
+                    )
+                    raise InvalidRequest(
+                        f"There is no “{wanted}” among the people's assets. There are: {known}."
+                    )
+        return worn
+
+    def _part(self, name: str) -> _Part:
+        if name not in self._parts:
+            self._parts[name] = self._load(name)
+        return self._parts[name]
+
+    def _load(self, name: str) -> _Part:
+        mesh: Mesh | None = self.assets.meshes.get(name)
+        source = self.assets.body if mesh is None else vars(mesh)
+
+        def put(key: str) -> Tensor | None:
+            return torch.from_numpy(source[key]).to(self.device) if key in source else None
+
+        table = put("neighbours").long()
+        # pads point one past the last face of this mesh; widen them to a common width
+        pad = torch.full((len(table), self._most - table.shape[1]), len(source["faces"]), device=self.device)
+        ref = put("ref")
+        return _Part(
+            ref=None if ref is None else ref.long(),
+            mix=put("mix"),
+            offset=put("offset"),
+            faces=put("faces").long(),
+            uv=put("uv"),
+            weights=put("weights"),
+            neighbours=torch.cat([table, pad], 1),
+            hides=put("hides") if name.startswith("garments/") else None,
+        )
+
+
+def _linear(colour: Colour) -> Colour:
+    return tuple(part**GAMMA for part in colour)
+
+
+def _normals(points: Tensor, tables: list[tuple[Tensor, int, int, Tensor]]) -> Tensor:
+    """Smooth normals; gathered from each vertex's faces rather than scattered, so that sums have one order on CUDA."""
+    faces = torch.cat([own + start for _, _, start, own in tables])
+    a, b, c = points[faces].unbind(1)
+    flat = torch.cat([torch.linalg.cross(b - a, c - a), points.new_zeros(1, 3)])
+    rows = []
+    for table, first, _, own in tables:
+        rows.append(torch.where(table == len(own), len(faces), table + first))
+    return torch.nn.functional.normalize(flat[torch.cat(rows)].sum(1), dim=1)
