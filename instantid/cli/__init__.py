@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from . import batch, doctor, fetch, generate, people
+from . import batch, data, doctor, fetch, generate, people
 from .terminal import quieten as quieten
 from .terminal import told
 
@@ -36,6 +36,16 @@ def _all_commands() -> typer.Typer:
         "import": people.import_,
         "delete": people.delete,
     }
+    made = {
+        "fetch": data.fetch,
+        "make": data.make,
+        "sheet": data.sheet,
+        "report": data.report,
+        "card": data.describe,
+    }
+    app.add_typer(
+        _group(made, "Rendered people for training and tests: nobody real, everything known."), name="data"
+    )
     app.add_typer(_group(saved, "People kept under a name, to be used in place of photos."), name="people")
     return app
 
