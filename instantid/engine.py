@@ -161,11 +161,7 @@ class Engine:
                 loaded = self._loaded(request)
                 notes = loaded.tuning.use(self._loras(request), self._inversions(request))
                 guides = self._controlnets.guides(request.controls, maps, loaded.pipeline.unet)
-                notes += [
-                    f"The {guide.name} control never acts: no whole step of {request.steps} lies in its window."
-                    for guide in guides
-                    if not guide.acts_in(request.steps)
-                ]
+                notes += pictures.idle(guides, request)
             with clock("prompt"):
                 acceleration.place(self.plan, loaded.pipeline)
                 words = self._styled(request)

@@ -15,6 +15,8 @@ from .request import Request
 from .scene import Scene
 from .second_passes import detail_face, enlarge
 
+FACE_DETAIL = "Face detail"
+
 
 def passes(request: Request) -> list[tuple[str, int]]:
     """What each pass of one picture is called, and how many steps it takes.
@@ -26,13 +28,25 @@ def passes(request: Request) -> list[tuple[str, int]]:
     if request.upscale > 1:
         told.append(("Making it larger", _steps(request, "upscale_strength")))
     if request.face_detail:
-        told += [("Face detail", _steps(request, "face_detail_strength"))] * len(request.people)
+        told += [(FACE_DETAIL, _steps(request, "face_detail_strength"))] * len(request.people)
     return told
 
 
 def steps_in_all(request: Request) -> int:
     """Over all passes of all images."""
     return request.images * sum(steps for _, steps in passes(request))
+
+
+def idle(guides: Sequence[Guide], request: Request) -> list[str]:
+    """The guides whose window holds no whole step of any pass that follows them, in sentences."""
+    lengths = [steps for name, steps in passes(request) if name != FACE_DETAIL]
+    if request.scheduler == "Heun":  # looks twice at each step but the last, and windows count the looks
+        lengths = [2 * steps - 1 for steps in lengths]
+    return [
+        f"The {guide.name} control never acts: no whole step of {' or '.join(map(str, lengths))} lies in its window."
+        for guide in guides
+        if not any(map(guide.acts_in, lengths))
+    ]
 
 
 def make(

@@ -250,6 +250,29 @@ def test_likeness_of_several_is_that_of_the_least_alike(engine, request_, two, f
         assert engine.generate(request_.replace(people=two[:1])).likeness == pytest.approx([1.0])
 
 
+# Controls.
+
+
+@pytest.mark.parametrize(
+    ("changes", "acts"),
+    [
+        ({}, True),
+        ({"start_strength": 0.5}, False),
+        ({"start_strength": 0.5, "scheduler": "Heun"}, True),
+        ({"start_strength": 0.5, "upscale": 1.5, "upscale_strength": 1.0}, True),
+        ({"start_strength": 0.5, "face_detail": True, "face_detail_strength": 1.0}, False),
+    ],
+    ids=str,
+)
+def test_a_control_whose_window_holds_no_step_of_any_pass_is_told(engine, request_, noisy, changes, acts):
+    settings = {"start_strength": 1.0, "guidance_scale": 1.0} | changes
+    request = started(request_, noisy, **settings)
+    controlled = request.replace(controls={"canny": Control(strength=1, start=0.2, end=0.7, map=noisy)})
+    result = engine.generate(controlled)
+    assert ("The canny control never acts" in "".join(result.notes)) is not acts
+    assert np.array_equal(pixels(result), pixels(engine.generate(request))) is not acts
+
+
 # Without a pose.
 
 
