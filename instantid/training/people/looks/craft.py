@@ -59,7 +59,8 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
     ),
     "Mosaic": (
         in_front_of(backdrop, ("e8c050", "c89a30", "20408a", "182c68"), 0.3),
-        do(curve, 1.15, 0.0, 1.4),
+        do(levels),
+        do(curve, 1.05, 0.03, 1.4),
         do(tiles, 0.035, "2a2420", shine=0.35),
     ),
     "Toy Bricks": (do(curve, 1.15, 0.05, 1.6), do(poster, 7), do(bricks)),

@@ -8,7 +8,7 @@ import numpy as np
 from .brushes import flatten, pixels
 from .prints import pixelate
 from .sheet import Sheet, rgb
-from .textures import borders, cells, mean_in_cells, noise, paper, strokes, weave, wobble
+from .textures import borders, cells, mean_in_cells, noise, paper, slope, strokes, weave, wobble
 
 
 def tiles(
@@ -55,7 +55,7 @@ def stitches(sheet: Sheet, length: float = 0.02, depth: float = 0.45, fuzzy: boo
     return sheet.with_image(image * (1 - depth / 2 + depth * marks)[..., None])
 
 
-def bricks(sheet: Sheet, across: int = 44) -> Sheet:
+def bricks(sheet: Sheet, across: int = 36) -> Sheet:
     """Studded toy bricks seen from above."""
     h, w = sheet.size
     size = max(min(h, w) // across, 3)
@@ -71,7 +71,8 @@ def layers(sheet: Sheet, colours: Sequence[str], shadow: float = 0.35) -> Sheet:
     """Sheets of card, one for each tone from dark to light, each throwing a shadow on those beneath."""
     grey = cv2.medianBlur((255 * sheet.grey).astype(np.uint8), 5).astype(np.float32) / 255
     grey = cv2.GaussianBlur(grey, (0, 0), 0.008 * min(sheet.size))
-    limits = np.quantile(grey, np.linspace(0, 1, len(colours) + 1))
+    inside = grey[sheet.person > 0.5] if sheet.person.max() > 0.5 else grey
+    limits = np.quantile(inside, np.linspace(0, 1, len(colours) + 1))
     image = np.broadcast_to(np.array(rgb(colours[0]), np.float32), (*sheet.size, 3)).copy()
     for colour, limit in zip(colours[1:], limits[1:-1]):
         above = np.clip(0.5 + 40 * (grey - limit), 0, 1)[..., None]
@@ -104,8 +105,8 @@ def smooth(sheet: Sheet, strength: float = 0.5, shine: float = 0.0, dents: float
         image = cv2.bilateralFilter(image, 2 * radius + 1, 0.12, radius)
     image = sheet.image + strength * (image - sheet.image)
     if dents:
-        bumps = noise(*sheet.size, 0.05, sheet.random, 2)
-        image = image * (1 + dents * 8 * cv2.Sobel(bumps, cv2.CV_32F, 1, 1))[..., None]
+        bumps = cv2.GaussianBlur(noise(*sheet.size, 0.06, sheet.random, 2), (0, 0), 1.5)
+        image = image * (1 + dents * 3 * slope(bumps))[..., None]
     if shine:
         grey = cv2.GaussianBlur(cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY), (0, 0), 1.5)
         image = image + (shine * sheet.person * np.clip(grey - 0.6, 0, 1) ** 1.5)[..., None] * 3

@@ -84,8 +84,7 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
         do(curve, 1.05, 0.07, 1.4),
     ),
     "Pixel Art": (
-        do(levels),
-        do(curve, 1.1, 0.0, 1.3),
+        do(curve, 1.1, 0.03, 1.2),
         do(pixelate, 64),
         do(
             inks,

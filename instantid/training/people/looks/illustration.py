@@ -30,8 +30,8 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
     "Storybook": (
         in_front_of(wood, ("f4e0a8", "c8d098", "8aa878"), "8a6a4a", 8),
         do(grade, "785848", "ffe8b8", 0.4),
-        do(watercolour, pale=0.2),
         do(lines, 0.004, 0.5, colour="5a3a28"),
+        do(watercolour),
     ),
     "Comic Book": (
         do(levels),
@@ -72,14 +72,14 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
     "Caricature": (
         in_front_of(flat, ("f8f4ea",)),
         do(curve, 1.1, 0.08, 1.4),
-        do(watercolour),
         do(lines, 0.006, 0.8, colour="3a2a24"),
+        do(watercolour),
     ),
     "Fashion Sketch": (
         do(on_white, 0.75),
-        do(watercolour, pale=0.45),
+        do(curve, 1.1, 0.05, 1.4),
         do(lines, 0.005, 0.9, colour="181418"),
-        do(curve, 1.15, 0.04, 1.3),
+        do(watercolour, pale=0.2),
     ),
     "Tarot Card": (
         in_front_of(rays, ("141c48", "c8a048", "141c48", "1c2858"), 28),

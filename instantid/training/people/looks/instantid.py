@@ -10,14 +10,14 @@ from .prints import poster
 from .sheet import Step, do
 
 LOOKS: Mapping[str, tuple[Step, ...]] = {
-    "Watercolor": (do(curve, 1.05, 0.05, 1.3), do(watercolour)),
+    "Watercolor": (do(curve, 1.05, 0.05, 1.5), do(watercolour)),
     "Film Noir": (
-        do(levels),
+        do(levels, 2, 97),
         do(darken_behind, 0.6),
         do(blinds),
-        do(side_light, 0.6),
+        do(side_light, 0.5),
         do(tones, ("000000", "ffffff")),
-        do(curve, 1.5, -0.06),
+        do(curve, 1.3, 0.04),
     ),
     "Neon": (
         in_front_of(

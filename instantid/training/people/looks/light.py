@@ -53,7 +53,7 @@ def grain(sheet: Sheet, strength: float = 0.05, coarse: float = 1.0) -> Sheet:
     return sheet.with_image(sheet.image + strength * cv2.resize(spots, (w, h))[..., None])
 
 
-def blinds(sheet: Sheet, bars: int = 9, depth: float = 0.55) -> Sheet:
+def blinds(sheet: Sheet, bars: int = 9, depth: float = 0.5) -> Sheet:
     """Light through venetian blinds, aslant."""
     h, w = sheet.size
     y, x = np.mgrid[0 : 1 : h * 1j, 0 : 1 : w * 1j].astype(np.float32)
@@ -69,7 +69,8 @@ def side_light(sheet: Sheet, depth: float = 0.7, colour: str = "ffffff") -> Shee
     ramp = np.linspace(0, 1, w, dtype=np.float32)[None]
     if sheet.random.random() < 0.5:
         ramp = 1 - ramp
-    light = 1 - depth * (3 * ramp**2 - 2 * ramp**3)
+    fall = np.clip((ramp - 0.2) / 0.75, 0, 1)
+    light = 1 - depth * (3 * fall**2 - 2 * fall**3)
     return sheet.with_image(sheet.image * light[..., None] * (0.5 + 0.5 * np.array(rgb(colour))))
 
 
@@ -93,8 +94,8 @@ def rim(sheet: Sheet, colour: str, strength: float = 0.8, width: float = 0.025) 
 
 def glow(sheet: Sheet, strength: float = 0.5, size: float = 0.03) -> Sheet:
     """Bright parts bleed, as through a soft lens."""
-    bright = cv2.GaussianBlur(np.clip(sheet.image - 0.5, 0, 1), (0, 0), size * min(sheet.size))
-    return sheet.with_image(sheet.image + 2 * strength * bright)
+    bright = cv2.GaussianBlur(np.clip(sheet.image - 0.55, 0, 1), (0, 0), size * min(sheet.size))
+    return sheet.with_image(sheet.image + 1.4 * strength * bright)
 
 
 def soften(sheet: Sheet, size: float = 0.006) -> Sheet:

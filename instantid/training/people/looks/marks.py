@@ -73,11 +73,11 @@ def trunks(image: Array, random: Random, code: str, count: int, width: float, ha
 def leaves(image: Array, random: Random, colours: Sequence[str], count: int, length: float) -> Array:
     """Pointed leaves everywhere but the middle."""
     h, w = image.shape[:2]
-    for _ in range(count):
+    for number in range(count):
         x, y = random.integers(w), random.integers(h)
         size, angle = random.uniform(0.5, 1) * length * min(h, w), random.uniform(0, 360)
-        axes = (max(round(size), 2), max(round(size * 0.22), 1))
-        shade = random.uniform(0.6, 1.15)
+        axes = (max(round(size), 2), max(round(size * 0.16), 1))
+        shade = 0.45 + 0.8 * number / count  # the near ones come last and catch the light
         colour = tuple(min(part * shade, 1.0) for part in rgb(colours[random.integers(len(colours))]))
         cv2.ellipse(image, (int(x), int(y)), axes, angle, 0, 360, colour, -1, cv2.LINE_AA)
     return image

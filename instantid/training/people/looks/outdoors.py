@@ -23,7 +23,7 @@ def jungle(h: int, w: int, random: Random) -> Array:
     image = spots(
         fade(h, w, ("6f8f4a", "1f3d24", "10241a")), random, ("ff9a3c", "e9c46a"), 8, (0.03, 0.09), 0.03
     )
-    image = leaves(image, random, ("1d4d2b", "2f6b35", "3f7f3f", "16382a"), 90, 0.22)
+    image = leaves(image, random, ("1d4d2b", "2f6b35", "3f7f3f", "16382a"), 120, 0.28)
     return cv2.GaussianBlur(image, (0, 0), 0.005 * h)
 
 

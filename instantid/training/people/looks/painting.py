@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from .brushes import lines, paint, watercolour
 from .crafts import cloth, cracks, facets, rough_paper, stitches
 from .grounds import backdrop, facet_wall, flat, rays, waves
-from .light import blotches, curve, grade, levels, side_light, soften, tones, vignette
+from .light import blotches, curve, grade, grain, levels, side_light, soften, tones, vignette
 from .outdoors import desert, meadow, mountains
 from .places import falling, in_front_of
 from .prints import halftone, inks, poster
@@ -20,7 +20,8 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
     ),
     "Dutch Golden Age": (
         in_front_of(backdrop, ("3a2c1c", "1c140c", "0c0806"), 0.3),
-        do(side_light, 0.85, "fff0d0"),
+        do(levels),
+        do(side_light, 0.8, "fff0d0"),
         do(grade, "30200c", "ffd898", 0.5),
         do(paint, 0.012, 0.02, 0.2),
         do(cracks, 0.1, 0.2),
@@ -34,7 +35,8 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
     ),
     "Baroque": (
         in_front_of(waves, ("4a0c10", "2a0608", "8a6a20", "3a080c"), size=0.8, bands=6),
-        do(side_light, 0.8, "ffe8c0"),
+        do(levels),
+        do(side_light, 0.72, "ffe8c0"),
         do(grade, "301008", "ffd088", 0.5),
         do(paint, 0.018, 0.03, 0.35),
         do(vignette, 0.7),
@@ -76,8 +78,8 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
         in_front_of(facet_wall, ("b89868", "8a8a88", "5a6a80", "d0b888")),
         do(levels),
         do(tones, ("20242c", "5a6a78", "b09468", "e8d8b0"), 0.75),
-        do(facets, 0.13, fold=0.4, edges=0.45),
-        do(paint, 0.015),
+        do(facets, 0.085, fold=0.3, edges=0.35),
+        do(grain, 0.02),
     ),
     "Surrealism": (
         in_front_of(desert, ("3a78c0", "f4d8a0"), ("e0b878", "c89858"), tint=0.25),
@@ -122,8 +124,8 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
         in_front_of(mountains, ("f4f1ea", "eeeae0"), ("dcdad4", "c4c2be", "e8e5de")),
         do(levels),
         do(tones, ("141414", "6a6a68", "d8d5ce", "f6f3ec")),
-        do(watercolour, 0.03, 0.15),
         do(lines, 0.008, 0.6, fill=True),
+        do(watercolour, 0.03),
     ),
     "Persian Miniature": (
         in_front_of(

@@ -28,7 +28,6 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
     "Studio Portrait": (in_front_of(backdrop, ("b4b6b8", "8a8c90", "5e6064")), do(curve, 1.08)),
     "Business Headshot": (
         in_front_of(room, "d4d8dc", "f8fbff", floor="a8a49c"),
-        do(blur_behind, 0.03),
         do(curve, 1.05, 0.04, 0.95),
     ),
     "Golden Hour": (
@@ -57,10 +56,10 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
         do(curve, 0.92, 0.04, 0.9),
         do(grade, "4a6068", "f4b878", 0.35),
         do(glow, 0.35, 0.015),
-        do(grain, 0.06, 1.3),
+        do(grain, 0.035, 1.3),
     ),
     "Instant Photo": (
-        do(soften, 0.006),
+        do(soften, 0.004),
         do(curve, 0.75, 0.12, 0.65),
         do(grade, "607088", "f8e4c0", 0.3),
         do(vignette, 0.5, "3a2c20"),
@@ -87,10 +86,15 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
     "Beauty Close-Up": (
         in_front_of(backdrop, ("f0e6e0", "d8c8c0")),
         do(smooth, 0.35, shine=0.5),
-        do(curve, 1.0, 0.07, 1.05),
-        do(glow, 0.3, 0.02),
+        do(curve, 0.95, 0.03, 1.05),
+        do(glow, 0.15, 0.02),
     ),
-    "Low Key": (do(darken_behind, 0.97, "050505"), do(side_light, 0.96), do(curve, 1.25, -0.05, 0.75)),
+    "Low Key": (
+        do(levels),
+        do(darken_behind, 0.97, "050505"),
+        do(side_light, 0.93),
+        do(curve, 1.15, -0.03, 0.75),
+    ),
     "Travel Magazine": (
         in_front_of(mountains, ("6fa8dc", "dcecf8"), ("a8bccc", "7a94a0", "5a7a5a", "48602f")),
         do(curve, 1.1, 0.02, 1.15),

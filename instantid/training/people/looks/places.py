@@ -8,6 +8,7 @@ import numpy as np
 from .sheet import Array, Random, Sheet, Step, do, rgb
 from .textures import noise
 
+EIGHTHS = 3  # OpenCV draws at fractions of a pixel when told how many bits they have
 Place = Callable[[int, int, Random], Array]
 
 
@@ -42,11 +43,12 @@ def falling(
             cv2.line(layer, (x, y), end, colour, 1, cv2.LINE_AA)
             cv2.line(share, (x, y), end, 0.5 * weight, 1, cv2.LINE_AA)
         else:
-            radius = max(sheet.random.uniform(*size) * min(h, w), 0.8)
-            axes = (max(round(radius), 1), max(round(radius * sheet.random.uniform(0.5, 1)), 1))
+            radius = max(sheet.random.uniform(*size) * min(h, w), 0.7)
+            axes = (round(8 * radius), round(8 * radius * sheet.random.uniform(0.6, 1)))
+            centre = (8 * x, 8 * y)
             angle = float(sheet.random.uniform(0, 180))
-            cv2.ellipse(layer, (x, y), axes, angle, 0, 360, colour, -1, cv2.LINE_AA)
-            cv2.ellipse(share, (x, y), axes, angle, 0, 360, weight, -1, cv2.LINE_AA)
+            cv2.ellipse(layer, centre, axes, angle, 0, 360, colour, -1, cv2.LINE_AA, EIGHTHS)
+            cv2.ellipse(share, centre, axes, angle, 0, 360, weight, -1, cv2.LINE_AA, EIGHTHS)
     share = share[..., None]
     return sheet.with_image(sheet.image * (1 - share) + layer * share)
 

@@ -29,8 +29,12 @@ def ridges(w: int, size: float, random: Random, octaves: int = 4) -> Array:
 def paper(h: int, w: int, random: Random, depth: float = 0.12) -> Array:
     """Factors around 1 for rough paper, lit from one side."""
     height = noise(h, w, 0.03, random) + 0.5 * random.random((h, w), dtype=np.float32)
-    relief = cv2.Sobel(cv2.GaussianBlur(height, (0, 0), 0.7), cv2.CV_32F, 1, 1)
-    return 1 + depth * np.clip(4 * relief, -1, 1)
+    return 1 + depth * np.clip(1.5 * slope(cv2.GaussianBlur(height, (0, 0), 0.7)), -1, 1)
+
+
+def slope(height: Array) -> Array:
+    """How steeply (h, w) rises towards the light, which comes from the upper left."""
+    return cv2.Sobel(height, cv2.CV_32F, 1, 0) + cv2.Sobel(height, cv2.CV_32F, 0, 1)
 
 
 def weave(h: int, w: int, thread: float, depth: float = 0.12) -> Array:
@@ -41,38 +45,36 @@ def weave(h: int, w: int, thread: float, depth: float = 0.12) -> Array:
     return 1 + depth * np.where(over > 0, np.abs(np.sin(2 * x)), np.abs(np.sin(2 * y))) - depth / 2
 
 
-def flow(grey: Array, size: float) -> tuple[Array, Array]:
-    """The direction that forms run in at each pixel, as unit vectors (x, y): along edges, never across.
+def flow(grey: Array, size: float) -> Array:
+    """The direction that forms run in at each pixel, (h, w, 2) unit vectors (x, y): along edges, never across.
 
     From the smoothed structure tensor (Kyprianidis & Döllner 2008, "Image abstraction by structure adaptive
     filtering").
     """
     sigma = max(size * min(grey.shape), 1.0)
     gx, gy = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-    xx, xy, yy = (cv2.GaussianBlur(part, (0, 0), sigma) for part in (gx * gx, gx * gy, gy * gy))
-    angle = 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2
-    return np.cos(angle), np.sin(angle)
+    xx, xy, yy = cv2.split(cv2.GaussianBlur(cv2.merge((gx * gx, gx * gy, gy * gy)), (0, 0), sigma))
+    angle = 0.5 * np.arctan2(2 * xy, xx - yy) + np.float32(np.pi / 2)
+    return cv2.merge((np.cos(angle), np.sin(angle)))
 
 
-def smear(image: Array, along: tuple[Array, Array], length: float) -> Array:
+def smear(image: Array, along: Array, length: float) -> Array:
     """The picture averaged along the flow (line integral convolution); `length` of the shorter side each way."""
     h, w = image.shape[:2]
-    steps = 5
+    steps = 4
     stride = max(length * min(h, w) / steps, 0.5)
     total = image.astype(np.float32).copy()
     rows, columns = np.mgrid[:h, :w].astype(np.float32)
+    here = cv2.merge((columns, rows))
     for sign in (1, -1):
-        x, y = columns.copy(), rows.copy()
-        dx, dy = sign * along[0], sign * along[1]
-        for _ in range(steps):
-            x, y = x + stride * dx, y + stride * dy
-            total += cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-            new_x, new_y = (
-                cv2.remap(part, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT) for part in along
-            )
-            turned = np.sign(new_x * dx + new_y * dy)  # an axis has no front: keep going the same way
-            turned[turned == 0] = 1
-            dx, dy = new_x * turned, new_y * turned
+        place, heading = here, sign * along
+        for step in range(steps):
+            place = place + stride * heading
+            total += cv2.remap(image, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+            if step < steps - 1:
+                there = cv2.remap(along, place, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
+                agrees = (there * heading).sum(axis=2, keepdims=True) >= 0
+                heading = np.where(agrees, there, -there)  # an axis has no front: keep going the same way
     return total / (1 + 2 * steps)
 
 
