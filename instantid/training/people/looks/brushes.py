@@ -51,7 +51,7 @@ def paint(sheet: Sheet, brush: float = 0.02, swirl: float = 0.03, relief: float 
         0.6 * sheet.person[..., None]
     )
     ridge = strokes(sheet.grey, sheet.random, length=swirl, width=max(0.3 * brush * min(sheet.size), 1))
-    lit = cv2.Sobel(cv2.GaussianBlur(ridge, (0, 0), 0.8), cv2.CV_32F, 1, 0) * (1 - 0.5 * sheet.person)
+    lit = cv2.Sobel(cv2.GaussianBlur(ridge, (0, 0), 0.8), cv2.CV_32F, 1, 0) * (1 - 0.75 * sheet.person)
     return sheet.with_image(image * (1 + relief * lit[..., None]))
 
 

@@ -78,7 +78,7 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
         in_front_of(facet_wall, ("b89868", "8a8a88", "5a6a80", "d0b888")),
         do(levels),
         do(tones, ("20242c", "5a6a78", "b09468", "e8d8b0"), 0.75),
-        do(facets, 0.085, fold=0.3, edges=0.35),
+        do(facets, 0.085, fold=0.35, edges=0.15),
         do(grain, 0.02),
     ),
     "Surrealism": (

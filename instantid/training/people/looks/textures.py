@@ -29,7 +29,7 @@ def ridges(w: int, size: float, random: Random, octaves: int = 4) -> Array:
 def paper(h: int, w: int, random: Random, depth: float = 0.12) -> Array:
     """Factors around 1 for rough paper, lit from one side."""
     height = noise(h, w, 0.03, random) + 0.5 * random.random((h, w), dtype=np.float32)
-    return 1 + depth * np.clip(1.5 * slope(cv2.GaussianBlur(height, (0, 0), 0.7)), -1, 1)
+    return 1 + depth * np.clip(slope(cv2.GaussianBlur(height, (0, 0), 0.7)), -1, 1)
 
 
 def slope(height: Array) -> Array:
@@ -73,8 +73,9 @@ def smear(image: Array, along: Array, length: float) -> Array:
             total += cv2.remap(image, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
             if step < steps - 1:
                 there = cv2.remap(along, place, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
-                agrees = (there * heading).sum(axis=2, keepdims=True) >= 0
-                heading = np.where(agrees, there, -there)  # an axis has no front: keep going the same way
+                along_x, along_y = there[..., 0] * heading[..., 0], there[..., 1] * heading[..., 1]
+                # an axis has no front: keep going the same way
+                heading = there * np.copysign(np.float32(1), along_x + along_y)[..., None]
     return total / (1 + 2 * steps)
 
 
