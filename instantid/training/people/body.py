@@ -131,8 +131,9 @@ def skin(vertices: Tensor, weights: Tensor, posed: Posed) -> Tensor:
     """Move vertices (n, 3) with the joints by their weights (n, J)."""
     shift = posed.places - (posed.turns @ posed.rest[..., None])[..., 0]
     both = torch.cat([posed.turns, shift[..., None]], -1).reshape(len(SKELETON), 12)
-    each = (weights @ both).view(-1, 3, 4)
-    return (each[..., :3] * vertices[:, None]).sum(-1) + each[..., 3]
+    x, y, z = vertices[:, :1], vertices[:, 1:2], vertices[:, 2:]
+    each = (weights @ both.view(-1, 3, 4).transpose(1, 2).reshape(len(SKELETON), 12)).view(-1, 4, 3)
+    return each[:, 0] * x + each[:, 1] * y + each[:, 2] * z + each[:, 3]
 
 
 def _turn(figure: Figure, rest: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,8 @@ SEE_THROUGH = (HAIR, LASH, GLASS)
 """Materials whose texture's alpha says where they are."""
 LASH_COLOUR = (0.07, 0.05, 0.045)
 GAMMA = 2.2
+SKIN_VERTICES = 13380
+"""Of the body mesh; those that follow are helpers that clothes hang on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +72,8 @@ class Wardrobe:
         self.device = device
         self.body = Body(assets, device)
         self._parts: dict[str, _Part] = {}
-        self._most = max(mesh.neighbours.shape[1] for mesh in assets.meshes.values())
-        self._most = max(self._most, assets.body["neighbours"].shape[1])
         masks = torch.stack([torch.from_numpy(assets.body[name]) for name in ("lips", "beard")], 1)
-        self._masks = masks.to(device)
+        self._masks = masks[:SKIN_VERTICES].to(device)
 
     def dress(self, figures: Sequence[Figure]) -> Dressed:
         """Build all figures of a batch."""
@@ -84,24 +84,20 @@ class Wardrobe:
         owners: list[int] = []
         starts: list[int] = []
         standing: list[Posed] = []
-        count = face_count = 0
+        count = 0
         for number, (figure, shape, pose) in enumerate(zip(figures, shapes, posed, strict=True)):
             worn = self._worn(figure)
             begin = len(vertices)
             starts.append(count)
-            hidden = torch.zeros(len(shape), dtype=torch.bool, device=self.device)
+            hidden = torch.zeros(SKIN_VERTICES, dtype=torch.bool, device=self.device)
             for name, _ in worn:
                 hides = self._part(name).hides
                 if hides is not None:
-                    hidden |= hides
+                    hidden |= hides[:SKIN_VERTICES]
             rim = self._rim(figure, shape)
             for name, material in worn:
                 part = self._part(name)
-                rest = (
-                    shape
-                    if part.ref is None
-                    else (shape[part.ref] * part.mix[..., None]).sum(1) + part.offset
-                )
+                rest = shape[:SKIN_VERTICES] if part.ref is None else _fit(part, shape)
                 gone = hidden if part.ref is None else None
                 if rim is not None and name.startswith("hair/"):
                     gone = rest[:, 1] > rim
@@ -110,14 +106,13 @@ class Wardrobe:
                 faces.append(part.faces[shown] + count)
                 uvs.append(part.uv[shown])
                 parts.append(torch.full((len(faces[-1]),), len(materials), device=self.device))
-                tables.append((part.neighbours, face_count, count, part.faces))
+                tables.append((part.neighbours, part.faces, count))
                 masks.append(
                     self._masks if part.ref is None else torch.zeros(len(rest), 2, device=self.device)
                 )
                 materials.append(material)
                 owners.append(number)
                 count += len(rest)
-                face_count += len(part.faces)
             standing.append(self._stand(figure, pose, vertices, begin))
         points = torch.cat(vertices)
         return Dressed(
@@ -135,9 +130,7 @@ class Wardrobe:
 
     def _stand(self, figure: Figure, pose: Posed, vertices: list[Tensor], begin: int) -> Posed:
         """Put the figure's lowest point on the floor at its place."""
-        low = min(
-            float(part[: 13380 if at == 0 else None, 1].min()) for at, part in enumerate(vertices[begin:])
-        )
+        low = min(float(part[:, 1].min()) for part in vertices[begin:])
         pelvis = pose.places[0].tolist()
         x, z = figure.place
         shift = torch.tensor([x - pelvis[0], -low, z - pelvis[2]], device=self.device)
@@ -150,8 +143,7 @@ class Wardrobe:
         if figure.hat is None:
             return None
         part = self._part(f"garments/{figure.hat.name}")
-        heights = ((shape[part.ref] * part.mix[..., None]).sum(1) + part.offset)[:, 1]
-        return float(heights.mean())
+        return float(_fit(part, shape)[:, 1].mean())
 
     def _worn(self, figure: Figure) -> list[tuple[str, Material]]:
         who = figure.identity
@@ -202,18 +194,16 @@ class Wardrobe:
         def put(key: str) -> Tensor | None:
             return torch.from_numpy(source[key]).to(self.device) if key in source else None
 
-        table = put("neighbours").long()
-        # pads point one past the last face of this mesh; widen them to a common width
-        pad = torch.full((len(table), self._most - table.shape[1]), len(source["faces"]), device=self.device)
         ref = put("ref")
+        own = SKIN_VERTICES if mesh is None else None
         return _Part(
             ref=None if ref is None else ref.long(),
             mix=put("mix"),
             offset=put("offset"),
             faces=put("faces").long(),
             uv=put("uv"),
-            weights=put("weights"),
-            neighbours=torch.cat([table, pad], 1),
+            weights=put("weights")[:own],
+            neighbours=put("neighbours")[:own].long(),
             hides=put("hides") if name.startswith("garments/") else None,
         )
 
@@ -222,12 +212,21 @@ def _linear(colour: Colour) -> Colour:
     return tuple(part**GAMMA for part in colour)
 
 
-def _normals(points: Tensor, tables: list[tuple[Tensor, int, int, Tensor]]) -> Tensor:
+def _fit(part: _Part, shape: Tensor) -> Tensor:
+    """Hang a mesh on a body (V, 3), both at rest."""
+    a, b, c = (shape.index_select(0, part.ref[:, corner]) * part.mix[:, corner, None] for corner in range(3))
+    return a + b + c + part.offset
+
+
+def _normals(points: Tensor, tables: list[tuple[Tensor, Tensor, int]]) -> Tensor:
     """Smooth normals; gathered from each vertex's faces rather than scattered, so that sums have one order on CUDA."""
-    faces = torch.cat([own + start for _, _, start, own in tables])
-    a, b, c = points[faces].unbind(1)
-    flat = torch.cat([torch.linalg.cross(b - a, c - a), points.new_zeros(1, 3)])
-    rows = []
-    for table, first, _, own in tables:
-        rows.append(torch.where(table == len(own), len(faces), table + first))
-    return torch.nn.functional.normalize(flat[torch.cat(rows)].sum(1), dim=1)
+    found = []
+    for neighbours, faces, start in tables:
+        own = points[start : start + len(neighbours)]
+        a, b, c = (own.index_select(0, faces[:, corner]) for corner in range(3))
+        flat = torch.cat([torch.linalg.cross(b - a, c - a), points.new_zeros(1, 3)])
+        total = flat.index_select(0, neighbours[:, 0])
+        for column in range(1, neighbours.shape[1]):
+            total += flat.index_select(0, neighbours[:, column])
+        found.append(total)
+    return torch.nn.functional.normalize(torch.cat(found), dim=1)

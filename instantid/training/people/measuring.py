@@ -10,12 +10,10 @@ from torch import Tensor
 from .assets import Assets
 from .camera import View
 from .description import BODY_KEYPOINTS, Picture
-from .dressing import Dressed
+from .dressing import SKIN_VERTICES, Dressed
 from .truth import FigureTruth, Truth
 from .unpacking import SKELETON
 
-SKIN_VERTICES = 13380
-"""Of the body mesh; what follows them are helpers that clothes hang on."""
 NOSE, LEFT_MOUTH, RIGHT_MOUTH = 297, 7184, 3736
 """Vertices of the hm08 mesh: the tip of the nose, the outermost of the lips on either side."""
 PUPIL = 0.0143

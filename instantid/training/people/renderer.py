@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, normalize
+from torch.nn.functional import normalize
 
 from . import backdrops, camera, measuring, raster
 from .assets import Assets, load
@@ -23,7 +23,8 @@ from .truth import Rendered
 
 FINER = 2
 """How much finer than the picture everything is drawn, each way, for smooth edges."""
-NEAR = 0.05
+SAME = 0.012
+"""Samples of one part within so many metres are one surface."""
 AT_ONCE = {"cpu": 4, "cuda": 48}
 """Pictures of 192 × 192 in a batch; larger ones go in smaller batches."""
 
@@ -74,10 +75,9 @@ class Renderer:
         at_vertex = _view_of_vertices(dressed, of_figure)
         points = _project(dressed.vertices, at_vertex, views)  # (N, 3) fine pixels and depth
         buffer = raster.clear(len(pictures), fine, self.device)
-        scene.draw(buffer, points[:, :2], points[:, 2], fine, cull=True)
+        scene.draw(buffer, points, fine)
         shadows = Shadows(pictures, views, self.device)
-        flat, away = shadows.project(dressed.vertices, at_vertex)
-        scene.draw(shadows.buffer, flat, away, (SIZE, SIZE), cull=False)
+        scene.draw(shadows.buffer, shadows.project(dressed.vertices, at_vertex), (SIZE, SIZE))
         shadows.finish()
         return self._shade(pictures, views, dressed, of_figure, scene, points, buffer, shadows)
 
@@ -95,24 +95,24 @@ class Renderer:
         h, w = pictures[0].height, pictures[0].width
         fine = (h * FINER, w * FINER)
         count = len(pictures)
-        pixels, triangle = raster.seen(buffer)
-        view = pixels // (fine[0] * fine[1])
-        y, x = (pixels // fine[1]) % fine[0], pixels % fine[1]
-        faces = dressed.faces[triangle]
-        corners = points[faces]
-        weight = raster.barycentric(corners[..., :2], x + 0.5, y + 0.5)
-        weight = weight / corners[..., 2]
-        weight = (weight / weight.sum(1, keepdim=True))[..., None]
-        where = (dressed.vertices[faces] * weight).sum(1)
-        normal = normalize((dressed.normals[faces] * weight).sum(1), dim=1)
-        uv = (dressed.uv[triangle] * weight).sum(1)
-        part = dressed.part[triangle]
+        chosen, weight_of = _once_a_surface(buffer, dressed.part, count, fine)
+        triangle = buffer[chosen] & raster.INDEX_MASK
+        view, y, x = chosen // (fine[0] * fine[1]), (chosen // fine[1]) % fine[0], chosen % fine[1]
+        faces = dressed.faces.index_select(0, triangle)
+        weight = raster.barycentric(
+            *(points.index_select(0, faces[:, corner]) for corner in range(3)), x + 0.5, y + 0.5
+        )
+        where = _mix(dressed.vertices, faces, weight)
+        normal = normalize(_mix(dressed.normals, faces, weight), dim=1)
+        corners = dressed.uv.index_select(0, triangle)
+        uv = corners[:, 0] * weight[:, :1] + corners[:, 1] * weight[:, 1:2] + corners[:, 2] * weight[:, 2:]
+        part = dressed.part.index_select(0, triangle)
         kind = scene.table.kind[part]
         eyes = torch.stack([each.eye for each in views]).float().to(self.device)
         towards = normalize(eyes[view] - where, dim=1)
         away = ((normal * towards).sum(1, keepdim=True) < 0) & (kind != SKIN)[:, None]
         normal = torch.where(away, -normal, normal)
-        colour = self.textures.colours(scene.table, part, scene.levels(points)[triangle], uv)
+        colour = self.textures.colours(scene.table, part, scene.levels(points, triangle, FINER), uv)
         depth = raster.depth(buffer).view(count, *fine)
         depth = depth.view(count, h, FINER, w, FINER).amin((2, 4))
         open_sky = crevices(depth, views)[view, y // FINER, x // FINER]
@@ -120,18 +120,22 @@ class Renderer:
             pictures=pictures, views=views, at=view, kind=kind, colour=colour, normal=normal, towards=towards,
             lit=shadows.lit(where + normal * 0.002, view), open_sky=open_sky,
         )  # fmt: skip
-        layer = torch.zeros(count * fine[0] * fine[1], 4, device=self.device)
-        layer[pixels, :3] = light.clamp(0, 1.6)
-        layer[pixels, 3] = 1.0
-        layer = avg_pool2d(layer.view(count, *fine, 4).permute(0, 3, 1, 2), FINER).permute(0, 2, 3, 1)
+        pixel = (view * h + y // FINER) * w + x // FINER
+        layer = torch.zeros(count * h * w, 4, device=self.device)
+        light = torch.cat([light.clamp(0, 1.6), torch.ones_like(light[:, :1])], 1) * weight_of[1][:, None]
+        for turn in range(FINER * FINER):  # at most so many surfaces in a pixel; added in one order
+            rows = torch.nonzero(weight_of[0] == turn).squeeze(1)
+            layer[pixel[rows]] += light[rows]
+        layer = layer.view(count, h, w, 4)
         behind = torch.stack([backdrops.paint(picture, self.device) for picture in pictures])
         image = layer[..., :3] + behind * (1 - layer[..., 3:])
         image = (image / (1 + 0.12 * image) * 1.06).clamp(0, 1) ** (1 / GAMMA)
         images = (image * 255).round().to(torch.uint8).cpu().numpy()
         people = torch.zeros(count * fine[0] * fine[1], dtype=torch.uint8, device=self.device)
         first = torch.searchsorted(of_figure, torch.arange(count, device=self.device))
-        figure = dressed.figure[part]
-        people[pixels] = (figure - first[view] + 1).to(torch.uint8)
+        samples, triangles = raster.seen(buffer)
+        numbers = dressed.figure[dressed.part[triangles]]
+        people[samples] = (numbers - first[of_figure[numbers]] + 1).to(torch.uint8)
         truths = self.landmarks.measure(
             pictures=pictures, views=views, dressed=dressed, of_figure=of_figure.tolist(),
             people=people.view(count, *fine)[:, ::FINER, ::FINER], depth=depth,
@@ -156,34 +160,36 @@ class _Scene:
             (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
         ).abs()
 
-    def levels(self, points: Tensor) -> Tensor:
-        """How often each triangle's texture is halved, (M,)."""
-        return self.textures.levels(
-            self.table, self.dressed.part, self.uv_area, _area(points[self.dressed.faces]).abs()
+    def levels(self, points: Tensor, triangle: Tensor, finer: int) -> Tensor:
+        """How often these triangles' textures are halved, (n,), for pixels `finer` times as wide as those of `points`."""
+        faces = self.dressed.faces.index_select(0, triangle)
+        size = (
+            raster.area(*(points.index_select(0, faces[:, corner]) for corner in range(3))).abs() / finer**2
         )
+        return self.textures.levels(self.table, self.dressed.part[triangle], self.uv_area[triangle], size)
 
-    def draw(self, buffer: Tensor, flat: Tensor, depth: Tensor, size: tuple[int, int], *, cull: bool) -> None:
-        """Draw all triangles; `flat` (N, 2) pixels, `depth` (N,). `cull` leaves out skin seen from inside."""
-        for clear, chosen in ((False, self.solid), (True, self.clear)):
-            faces = self.dressed.faces[chosen]
-            corners, depths = flat[faces], depth[faces]
-            keep = depths.amin(1) > NEAR
-            if cull and not clear:
-                keep &= (_area(corners) < 0) | (self.kinds[chosen] == CLOTH)
-            rows = torch.nonzero(keep).squeeze(1)
-            chosen, corners, depths = chosen[rows], corners[rows], depths[rows]
-            solid = self._keep(chosen, corners, size[1]) if clear else None
-            raster.draw(buffer, corners, depths, self.view[chosen], chosen, size=size, keep=solid)
+    def draw(self, buffer: Tensor, points: Tensor, size: tuple[int, int]) -> None:
+        """Draw all triangles; `points` (N, 3) are pixels and depth. Skin, eyes and teeth only show their outside."""
+        for chosen, keep in ((self.solid, None), (self.clear, self._keep(points, size[1]))):
+            one_sided = None if keep else self.kinds[chosen] != CLOTH
+            faces = self.dressed.faces.index_select(0, chosen)
+            raster.draw(
+                buffer, points, faces, self.view[chosen], chosen, size=size, one_sided=one_sided, keep=keep
+            )
 
-    def _keep(self, chosen: Tensor, corners: Tensor, w: int) -> raster.Keep:
-        part, uv = self.dressed.part[chosen], self.dressed.uv[chosen]
-        shrink = self.textures.levels(self.table, part, self.uv_area[chosen], _area(corners).abs())
+    def _keep(self, points: Tensor, w: int) -> raster.Keep:
+        shrink = torch.zeros(len(self.kinds), dtype=torch.int64, device=points.device)
+        shrink[self.clear] = self.levels(points, self.clear, 1)
         # each of a pixel's four samples asks for another alpha, so that alpha becomes coverage
-        asked = torch.tensor([0.2, 0.7, 0.9, 0.4], device=uv.device)
+        asked = torch.tensor([0.2, 0.7, 0.9, 0.4], device=points.device)
 
         def keep(triangle: Tensor, weight: Tensor, pixel: Tensor) -> Tensor:
+            corners = self.dressed.uv.index_select(0, triangle)
+            uv = (
+                corners[:, 0] * weight[:, :1] + corners[:, 1] * weight[:, 1:2] + corners[:, 2] * weight[:, 2:]
+            )
             alpha = self.textures.alpha(
-                self.table, part[triangle], shrink[triangle], (uv[triangle] * weight[..., None]).sum(1)
+                self.table, self.dressed.part.index_select(0, triangle), shrink.index_select(0, triangle), uv
             )
             sample = (pixel % w) % 2 + 2 * ((pixel // w) % 2)
             return alpha > asked[sample]
@@ -191,9 +197,42 @@ class _Scene:
         return keep
 
 
-def _area(corners: Tensor) -> Tensor:
-    a, b, c = corners[..., :2].unbind(1)
-    return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+def _mix(values: Tensor, faces: Tensor, weight: Tensor) -> Tensor:
+    """Interpolate what vertices (N, k) have over triangles: (n, k)."""
+    a, b, c = (values.index_select(0, faces[:, corner]) * weight[:, corner, None] for corner in range(3))
+    return a + b + c
+
+
+def _once_a_surface(
+    buffer: Tensor, part: Tensor, count: int, fine: tuple[int, int]
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Choose which samples to shade: in each pixel one for each surface in it.
+
+    Returns:
+        Where those samples are in `buffer` (n,), and of each (n,) its turn among its pixel's and its share of the pixel.
+    """
+    h, w = fine[0] // FINER, fine[1] // FINER
+    tiles = buffer.view(count, h, FINER, w, FINER).permute(2, 4, 0, 1, 3).reshape(FINER * FINER, -1)
+    there = tiles < raster.FAR
+    owner = torch.where(there, part[(tiles & raster.INDEX_MASK).clamp(max=len(part) - 1)], -1)
+    depth = (tiles >> raster.INDEX_BITS) / raster.STEPS
+    pixel = torch.arange(count * h * w, device=buffer.device)
+    corner = (pixel // w) * FINER * fine[1] + (pixel % w) * FINER
+    chosen, turns, shares = [], [], []
+    for at in range(FINER * FINER):
+        same = [
+            (owner[other] == owner[at]) & ((depth[other] - depth[at]).abs() < SAME)
+            for other in range(FINER * FINER)
+        ]
+        new = there[at].clone()
+        for before in range(at):
+            new &= ~same[before]
+        rows = torch.nonzero(new).squeeze(1)
+        share = sum(one[rows].float() for one in same[at:]) / FINER**2
+        chosen.append(corner[rows] + (at // FINER) * fine[1] + at % FINER)
+        turns.append(torch.full_like(rows, at))
+        shares.append(share)
+    return torch.cat(chosen), (torch.cat(turns), torch.cat(shares))
 
 
 def _view_of_vertices(dressed: Dressed, of_figure: Tensor) -> Tensor:
@@ -204,13 +243,14 @@ def _view_of_vertices(dressed: Dressed, of_figure: Tensor) -> Tensor:
 
 def _project(points: Tensor, view: Tensor, views: Sequence[View]) -> Tensor:
     """Pixels of the finer picture and depth, (n, 3)."""
-    turn = torch.stack([each.turn for each in views]).float().to(points.device)[view]
-    eye = torch.stack([each.eye for each in views]).float().to(points.device)[view]
-    there = (turn * (points - eye)[:, None]).sum(-1)
-    focal = torch.tensor([each.focal for each in views], device=points.device)[view]
-    centre = torch.tensor([each.centre for each in views], device=points.device)[view]
+    turn = torch.stack([each.turn for each in views]).float().to(points.device).index_select(0, view)
+    eye = torch.stack([each.eye for each in views]).float().to(points.device).index_select(0, view)
+    x, y, z = (points - eye)[..., None].unbind(1)
+    there = turn[..., 0] * x + turn[..., 1] * y + turn[..., 2] * z
+    focal = torch.tensor([each.focal for each in views], device=points.device)[view, None]
+    centre = torch.tensor([each.centre for each in views], device=points.device).index_select(0, view)
     z = there[:, 2:]
-    return torch.cat([(there[:, :2] / z.clamp(min=NEAR / 2) * focal[:, None] + centre) * FINER, z], 1)
+    return torch.cat([(there[:, :2] / z.clamp(min=raster.NEAR / 2) * focal + centre) * FINER, z], 1)
 
 
 @lru_cache(maxsize=2)

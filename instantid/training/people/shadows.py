@@ -41,11 +41,17 @@ class Shadows:
         self.buffer = raster.clear(len(pictures), (SIZE, SIZE), device)
         self.depth: Tensor | None = None
 
-    def project(self, points: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
-        """Give pixels (n, 2) of the map and depths (n,) from the light, all positive."""
-        turn = self.turn[view]
-        there = (turn[..., :3] * points[:, None]).sum(-1) + turn[..., 3]
-        return there[:, :2] * self.scale[view][:, None] + SIZE / 2, there[:, 2] + 50
+    def project(self, points: Tensor, view: Tensor) -> Tensor:
+        """Give (n, 3): pixels of the map and depths from the light, all positive."""
+        turn = self.turn.index_select(0, view)
+        there = (
+            turn[..., 0] * points[:, :1]
+            + turn[..., 1] * points[:, 1:2]
+            + turn[..., 2] * points[:, 2:]
+            + turn[..., 3]
+        )
+        scale = self.scale.index_select(0, view)[:, None]
+        return torch.cat([there[:, :2] * scale + SIZE / 2, there[:, 2:] + 50], 1)
 
     def finish(self) -> None:
         """Call once everything that throws a shadow is drawn."""
@@ -53,7 +59,8 @@ class Shadows:
 
     def lit(self, points: Tensor, view: Tensor) -> Tensor:
         """Give the share (n,) of the light that reaches points (n, 3)."""
-        at, depth = self.project(points, view)
+        at = self.project(points, view)
+        depth = at[:, 2]
         # the edge is as wide as the light makes it over a hand's breadth, at least a texel
         wide = (self.scale[view] * 0.10 * self.softness[view]).clamp(0.9, 6.0)
         total = torch.zeros_like(depth)
@@ -63,6 +70,6 @@ class Shadows:
             y = (at[:, 1] + r * math.sin(turn) * wide * 1.8).long()
             inside = (x >= 0) & (y >= 0) & (x < SIZE) & (y < SIZE)
             pixel = (view * SIZE + y.clamp(0, SIZE - 1)) * SIZE + x.clamp(0, SIZE - 1)
-            ahead = depth - self.depth[pixel] - BIAS
+            ahead = depth - self.depth.index_select(0, pixel) - BIAS
             total += 1 - (ahead / BIAS).clamp(0, 1) * inside
         return total / TAPS

@@ -79,7 +79,7 @@ class Textures:
         start, width = self._where(table.start[part], table.width[part], shrink)
         x = ((uv[:, 0] % 1) * width).long().clamp(max=width - 1)
         y = ((-uv[:, 1] % 1) * width).long().clamp(max=width - 1)
-        return self.texels[:, 3][start + y * width + x].float() / 255
+        return self.texels.index_select(0, start + y * width + x)[:, 3].float() / 255
 
     def colours(self, table: Table, part: Tensor, shrink: Tensor, uv: Tensor) -> Tensor:
         """(n, 3) linear colour at uv, tints and mixtures applied."""
@@ -99,6 +99,11 @@ class Textures:
             found[painted] = table.colour[of] * pattern[:, None]
         return found.clamp(0, 1)
 
+    def _linear(self, at: Tensor) -> Tensor:
+        return self.curve.index_select(0, self.texels.index_select(0, at)[:, :3].reshape(-1).int()).view(
+            -1, 3
+        )
+
     def _smooth(self, start: Tensor, width: Tensor, uv: Tensor) -> Tensor:
         x = (uv[:, 0] % 1) * width - 0.5
         y = (-uv[:, 1] % 1) * width - 0.5
@@ -108,8 +113,5 @@ class Textures:
         left, right = x0.long().clamp(min=0), torch.minimum(x0.long() + 1, last)
         top = start + y0.long().clamp(min=0) * width
         bottom = start + torch.minimum(y0.long() + 1, last) * width
-        a, b, c, d = (
-            self.curve[self.texels[at][:, :3].int()]
-            for at in (top + left, top + right, bottom + left, bottom + right)
-        )
+        a, b, c, d = (self._linear(at) for at in (top + left, top + right, bottom + left, bottom + right))
         return torch.lerp(torch.lerp(a, b, fx), torch.lerp(c, d, fx), fy)
