@@ -218,20 +218,20 @@ def _once_a_surface(
     depth = (tiles >> raster.INDEX_BITS) / raster.STEPS
     pixel = torch.arange(count * h * w, device=buffer.device)
     corner = (pixel // w) * FINER * fine[1] + (pixel % w) * FINER
+    free = list(there.unbind(0))  # samples no chosen one stands for yet
     chosen, turns, shares = [], [], []
     for at in range(FINER * FINER):
-        same = [
-            (owner[other] == owner[at]) & ((depth[other] - depth[at]).abs() < SAME)
-            for other in range(FINER * FINER)
-        ]
-        new = there[at].clone()
-        for before in range(at):
-            new &= ~same[before]
+        new = free[at]
+        share = new.float()
+        for other in range(at + 1, FINER * FINER):
+            near = (depth[other] - depth[at]).abs() < SAME
+            covered = new & free[other] & (owner[other] == owner[at]) & near
+            free[other] = free[other] & ~covered
+            share += covered
         rows = torch.nonzero(new).squeeze(1)
-        share = sum(one[rows].float() for one in same[at:]) / FINER**2
         chosen.append(corner[rows] + (at // FINER) * fine[1] + at % FINER)
         turns.append(torch.full_like(rows, at))
-        shares.append(share)
+        shares.append(share[rows] / FINER**2)
     return torch.cat(chosen), (torch.cat(turns), torch.cat(shares))
 
 
