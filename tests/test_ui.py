@@ -212,6 +212,15 @@ def test_a_mask_is_white_where_paint_went(photo):
         read(fake_studio(FakeEngine()), photo, repaint="mask", repaint_mask=empty, start_image=box(photo))
 
 
+def test_pictures_that_need_another_are_told_in_the_pages_words(photo):
+    studio = fake_studio(FakeEngine())
+    for repaint in ("face", "mask"):
+        with pytest.raises(InvalidRequest, match="no start picture yet"):
+            read(studio, photo, repaint=repaint)
+    with pytest.raises(InvalidRequest, match="wants a style picture beside it"):
+        read(studio, photo, layout_image=box(photo))
+
+
 def test_size_and_seed_are_taken_only_when_chosen(photo):
     studio = fake_studio(FakeEngine())
     chosen = {"width": 512, "height": 640, "seed": 7, "style": NO_STYLE}

@@ -60,6 +60,7 @@ def read_request(values: Mapping[str, Any], studio: Studio) -> Request:
 
 def build_request(values: Mapping[str, Any], studio: Studio, people: tuple) -> Request:
     """The same, for people that are known already."""
+    _check_pictures(values)
     chosen_size = values["size"] == CHOSEN_SIZE
     mask = read_mask(values["repaint_mask"]) if values["repaint"] == "mask" else None
     if values["repaint"] == "mask" and mask is None:
@@ -77,6 +78,20 @@ def build_request(values: Mapping[str, Any], studio: Studio, people: tuple) -> R
         **{name: values[name] for name in PLAIN if name in values},
         **_weights(values, studio),
     )
+
+
+def _check_pictures(values: Mapping[str, Any]) -> None:
+    """What Request would refuse as well, in the page's words."""
+    if values["repaint"] != "everything" and not values.get("start_image"):
+        raise InvalidRequest(
+            f"There is no start picture yet of which to paint the {values['repaint']} anew. Add one, or choose "
+            "“everything”."
+        )
+    if values.get("layout_image") and not values.get("style_image"):
+        raise InvalidRequest(
+            "The layout picture wants a style picture beside it. Add one, or put this picture in the style picture's "
+            "place and choose “layout”."
+        )
 
 
 def uploaded(files: Iterable[str] | None) -> dict[str, Path]:

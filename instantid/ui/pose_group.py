@@ -19,7 +19,15 @@ def build_pose(studio: Studio, people: People) -> dict[str, Component]:
         parts |= build_places(studio, people)
         if studio.controls:
             parts |= _build_controls(studio)
-        parts["free_pose"] = checkbox("free_pose")
+        parts["free_pose"] = checkbox("free_pose", elem_id="free-pose")
+    count = people.components["people_count"]
+    count.change(  # several need their places: Request refuses it then
+        lambda number: gr.update(visible=True) if number == 1 else gr.update(visible=False, value=False),
+        count,
+        parts["free_pose"],
+        api_visibility="private",
+        show_progress="hidden",
+    )
     return parts
 
 

@@ -104,7 +104,8 @@ def progress_line(step: Step, seconds_left: float | None) -> str:
 def done_line(result: Result) -> str:
     """HTML of the status once the pictures are there, with what did not go as one might expect."""
     request = result.request
-    size = f"{request.width}×{request.height}"
+    width, height = result.images[0].size  # the request's are those before a further pass made it larger
+    size = f"{width}×{height}"
     settings = f"{size} · {request.steps} steps · {request.scheduler} · CFG {request.guidance_scale:g}"
     told = "".join(f'<div class="notice" role="note">{html.escape(note)}</div>' for note in result.notes)
     return status_line(f"Done in {duration(result.timings['total'])}", f"· {settings}") + told

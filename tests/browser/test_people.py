@@ -115,6 +115,18 @@ def test_whoever_has_no_photo_is_named(visit, engine, photos):
     assert len(run(page, engine).people) == 1
 
 
+def test_a_free_pose_is_offered_for_one_person_alone(visit, engine, photos):
+    page = visit()
+    driver.upload_face(page, photos["face"])
+    page.locator("#free-pose input").check()
+    assert run(page, engine).free_pose
+    add_person(page, 2, photos["face"])
+    expect(page.locator("#free-pose")).to_be_hidden()
+    assert not run(page, engine).free_pose
+    page.locator("#remove-2").click()
+    expect(page.locator("#free-pose input")).not_to_be_checked()
+
+
 def test_four_are_enough(visit, engine):
     page = visit()
     for number in (2, 3, 4):
