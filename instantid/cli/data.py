@@ -64,9 +64,13 @@ def make(
         quality=quality,
     )
     with _bar("Making pictures", order.pictures) as (bar, task):
-        making.make(
-            order, folder, device=device, workers=workers, on_pictures=lambda count: bar.advance(task, count)
-        )
+
+        def on_pictures(count: int) -> None:
+            bar.advance(task, count)
+            speed = bar.tasks[0].speed
+            bar.update(task, speed=f"{speed:.1f} a second" if speed else "")
+
+        making.make(order, folder, device=device, workers=workers, on_pictures=on_pictures)
     console.print(
         f"Wrote {order.pictures} pictures into {folder}, described in {card.write_card(folder)}.",
         markup=False,
@@ -136,6 +140,6 @@ def describe(folder: FolderArgument) -> None:
 @contextmanager
 def _bar(about: str, total: float) -> Iterator[tuple[Progress, Any]]:
     columns = [TextColumn("{task.description}"), BarColumn()]
-    columns += [MofNCompleteColumn(), TextColumn("{task.speed:.1f}/s")] if total > 1 else []
+    columns += [MofNCompleteColumn(), TextColumn("{task.fields[speed]}")] if total > 1 else []
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-        yield bar, bar.add_task(about, total=total)
+        yield bar, bar.add_task(about, total=total, speed="")

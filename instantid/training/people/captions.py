@@ -3,6 +3,7 @@
 Varied on purpose: a model that has only met one template has learned that template.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -83,7 +84,8 @@ def _full(picture: Picture, truth: Truth, style: Style | None, random: np.random
         kept = [part for part in parts if part and random.random() < 0.75]
         return _in_words(str(random.choice(PHOTO)), subject, kept)
     kept = [part for part in parts if part and random.random() < 0.5]
-    return style.prompt.replace(PLACEHOLDER, ", ".join([subject, *kept]))
+    first, rest = _taken_apart(style)
+    return ", ".join([first.replace(PLACEHOLDER, subject), *kept, *rest])
 
 
 def _short(picture: Picture, truth: Truth, style: Style | None, random: np.random.Generator) -> str:
@@ -91,34 +93,30 @@ def _short(picture: Picture, truth: Truth, style: Style | None, random: np.rando
     if len(shown) == 1:
         [(figure, number)] = shown
         subject = _who(figure, random)
-        more = [*_details(figure, random), words.expression(figure), words.view(truth.figures[number])]
-        more = [thing for thing in more if thing]
+        more = [f"with {detail}" for detail in _details(figure, random)]
+        more += [said for said in (words.expression(figure), words.view(truth.figures[number])) if said]
         if more:
-            one = str(random.choice(more))
-            plain = one in _details(figure, random)
-            subject += f" with {one}" if plain else f" {one}"
+            subject += f" {random.choice(more)}"
     else:
         subject = _people([figure for figure, _ in shown], random)
     if style is None:
         return _in_words(str(random.choice(PHOTO)), subject, [])
-    phrases = style.prompt.split(", ")
-    count = int(random.integers(1, min(len(phrases), 4) + 1))
-    first = next(i for i, phrase in enumerate(phrases) if PLACEHOLDER in phrase)
-    kept = phrases[: max(count, first + 1)]
-    return ", ".join(kept).replace(PLACEHOLDER, subject)
+    first, rest = _taken_apart(style)
+    return ", ".join([first.replace(PLACEHOLDER, subject), *rest[: int(random.integers(0, 4))]])
 
 
 def _terse(picture: Picture, style: Style | None, random: np.random.Generator) -> str:
     kinds = sorted({words.noun(figure.identity) for figure in picture.figures})
     if len(picture.figures) == 1:
-        subject = str(random.choice([kinds[0], f"a {kinds[0]}", "a person"]))
+        bare = str(random.choice([kinds[0], kinds[0], "person"]))
+        subject = str(random.choice([bare, f"a {bare}"]))
     else:
-        subject = f"{COUNTS.get(len(picture.figures), 'several')} people"
+        bare = subject = f"{COUNTS.get(len(picture.figures), 'several')} people"
     if style is None:
         return str(random.choice([subject, f"photo of {subject}", f"{subject}, photo"]))
     name = style.name.lower()
-    first = next(phrase for phrase in style.prompt.split(", ") if PLACEHOLDER in phrase)
-    templates = [f"{subject}, {name}", f"{name}, {subject}", f"{name} style {subject}"]
+    first, _ = _taken_apart(style)
+    templates = [f"{subject}, {name}", f"{name}, {subject}", f"{name} style {bare}"]
     if first != PLACEHOLDER:
         templates.append(first.replace(PLACEHOLDER, subject))
     return str(random.choice(templates))
@@ -137,12 +135,22 @@ def _who(figure: Figure, random: np.random.Generator) -> str:
 
 
 def _people(figures: list[Figure], random: np.random.Generator) -> str:
-    nouns = [words.noun(figure.identity) for figure in figures]
-    if len(set(nouns)) == 1:
-        return f"{COUNTS.get(len(nouns), 'several')} {words.PLURALS[nouns[0]]}"
-    if len(nouns) == 2 or random.random() < 0.5:
-        return _list([f"a {noun}" for noun in nouns])
-    return f"{COUNTS.get(len(nouns), 'several')} people"
+    counts = Counter(words.noun(figure.identity) for figure in figures)
+    if len(counts) > 1 and random.random() < 0.3:
+        return f"{COUNTS.get(len(figures), 'several')} people"
+    return _list(
+        [
+            f"a {noun}" if count == 1 else f"{COUNTS[count]} {words.PLURALS[noun]}"
+            for noun, count in counts.items()
+        ]
+    )
+
+
+def _taken_apart(style: Style) -> tuple[str, list[str]]:
+    """The preset's phrase about the subject, and what is said after it."""
+    before, after = style.prompt.split(PLACEHOLDER)
+    ending, *rest = after.split(", ")
+    return before + PLACEHOLDER + ending, rest
 
 
 def _details(figure: Figure, random: np.random.Generator) -> list[str]:

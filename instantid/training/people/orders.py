@@ -84,7 +84,7 @@ class Order:
             return []
         count = 1 + int(random.random() < 0.3)
         others = random.choice(self.people - 1, size=count, replace=False)
-        return [int(other) + (other >= person) for other in others]
+        return [int(other + (other >= person)) for other in others]
 
     def looks_of(self, person: int, view: int) -> list[str]:
         """The looks of a scene beside the photo, drawn without repetition."""

@@ -1,6 +1,7 @@
 """Pictures and their truth in WebDataset tar files: `KEY.webp`, `KEY.people.png`, `KEY.depth.png`, `KEY.json`.
 
-The pictures of one scene in several looks share the scene's name. Who the people are, with all of their shape, is
+The pictures of one scene share the scene's name: the photo first, with the maps of who is where and how far away,
+then the looks, for which the same maps hold. Who the people are, with all of their shape, is
 told once, in a file of JSON lines beside the shard: it would outweigh the pictures.
 """
 
@@ -23,6 +24,7 @@ from .identities import group_of
 from .looks import PHOTO, apply_look
 from .truth import Rendered, Truth
 
+MAPS = ("people.png", "depth.png")
 FAR = 65535  # of depth maps: only background there
 DEPTH_STEP = 0.001  # metres
 
@@ -74,18 +76,17 @@ class ShardWriter:
         """Write a scene in each of its looks (a look's style; None for the photo)."""
         self._identities |= {figure.identity.number: figure.identity for figure in picture.figures}
         truth = rendered.truth
-        people = _png(truth.people)
-        depth = _png(_millimetres(truth.depth)) if self._depth else None
         for number, (look, style) in enumerate(looks.items()):
             key = f"{scene}-{number:02d}"
             image = apply_look(rendered.image, truth.people, look, picture.seed)
             told = captions.write_captions(picture, truth, style, picture.seed + number)
             record = _record(key, scene, picture, truth, look, told)
             self._add(f"{key}.webp", _webp(image, self._quality))
-            self._add(f"{key}.people.png", people)
-            if depth is not None:
-                self._add(f"{key}.depth.png", depth)
-            self._add(f"{key}.json", json.dumps(record, separators=(",", ":")).encode())
+            if number == 0:
+                self._add(f"{key}.people.png", _png(truth.people))
+            if number == 0 and self._depth:
+                self._add(f"{key}.depth.png", _png(_millimetres(truth.depth)))
+            self._add(f"{key}.json", json.dumps(_rounded(record), separators=(",", ":")).encode())
 
     def _add(self, name: str, content: bytes) -> None:
         entry = tarfile.TarInfo(name)
@@ -118,9 +119,7 @@ def _record(
             "glasses": figure.glasses is not None,
             "hat": figure.hat is not None,
         }
-        figures.append(
-            {**seen.to_json(), "attributes": _rounded(attributes), "description": _rounded(described)}
-        )
+        figures.append({**seen.to_json(), "attributes": attributes, "description": described})
     scenery = {name: value for name, value in to_json(picture).items() if name not in ("figures", "look")}
     return {
         "key": key,
@@ -131,13 +130,13 @@ def _record(
         "captions": {name: text for name, text in told.to_json().items() if name != "drawn"},
         "figures": figures,
         "camera": {name: value for name, value in truth.to_json().items() if name != "figures"},
-        "scenery": _rounded(scenery),
+        "scenery": scenery,
     }
 
 
 def _rounded(value: object) -> object:
     if isinstance(value, float):
-        return round(value, 4)
+        return round(value, 5)
     if isinstance(value, dict):
         return {name: _rounded(part) for name, part in value.items()}
     return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value
@@ -175,7 +174,7 @@ def read_shard(path: Path, wanted: Callable[[dict], bool] = lambda record: True)
                     record = json.loads(parts["json"])
                     if wanted(record):
                         yield _decode(key, record, parts)
-                    parts = {}
+                    parts = {kind: parts[kind] for kind in MAPS if kind in parts}
     except (tarfile.TarError, KeyError, ValueError) as error:
         raise InvalidRequest(
             f"The shard {path} is damaged ({error}). Delete it and make it again."
