@@ -15,14 +15,19 @@ from . import backdrops, camera, measuring, raster
 from .assets import Assets, load
 from .camera import View
 from .description import Picture
-from .dressing import CLOTH, GAMMA, SEE_THROUGH, SKIN, Dressed, Wardrobe
+from .dressing import CLOTH, GAMMA, HAIR, SEE_THROUGH, SKIN, Dressed, Wardrobe
 from .lighting import crevices, shade
 from .shadows import SIZE, Shadows
 from .surfaces import Table, Textures
 from .truth import Rendered
+from .unpacking import SKELETON
 
 FINER = 2
 """How much finer than the picture everything is drawn, each way, for smooth edges."""
+HEAD_MIDDLE = (0.0, 0.06, 0.03)
+"""From the head's joint, metres."""
+SHADE = 0.45
+"""How bright the floor is where the first light does not reach."""
 SAME = 0.012
 """Samples of one part within so many metres are one surface."""
 AT_ONCE = {"cpu": 4, "cuda": 48}
@@ -110,6 +115,7 @@ class Renderer:
         kind = scene.table.kind[part]
         eyes = torch.stack([each.eye for each in views]).float().to(self.device)
         towards = normalize(eyes[view] - where, dim=1)
+        normal = self._round_hair(dressed, normal, where, part, kind)
         away = ((normal * towards).sum(1, keepdim=True) < 0) & (kind != SKIN)[:, None]
         normal = torch.where(away, -normal, normal)
         colour = self.textures.colours(scene.table, part, scene.levels(points, triangle, FINER), uv)
@@ -122,14 +128,15 @@ class Renderer:
         )  # fmt: skip
         pixel = (view * h + y // FINER) * w + x // FINER
         layer = torch.zeros(count * h * w, 4, device=self.device)
-        light = torch.cat([light.clamp(0, 1.6), torch.ones_like(light[:, :1])], 1) * weight_of[1][:, None]
+        light = torch.cat([_develop(light), torch.ones_like(light[:, :1])], 1) * weight_of[1][:, None]
         for turn in range(FINER * FINER):  # at most so many surfaces in a pixel; added in one order
             rows = torch.nonzero(weight_of[0] == turn).squeeze(1)
             layer[pixel[rows]] += light[rows]
         layer = layer.view(count, h, w, 4)
-        behind = torch.stack([backdrops.paint(picture, self.device) for picture in pictures])
-        image = layer[..., :3] + behind * (1 - layer[..., 3:])
-        image = (image / (1 + 0.12 * image) * 1.06).clamp(0, 1) ** (1 / GAMMA)
+        behind = torch.stack(
+            [self._behind(*each, shadows) for each in zip(range(count), pictures, views, strict=True)]
+        )
+        image = layer[..., :3] + _develop(behind) * (1 - layer[..., 3:])
         images = (image * 255).round().to(torch.uint8).cpu().numpy()
         people = torch.zeros(count * fine[0] * fine[1], dtype=torch.uint8, device=self.device)
         first = torch.searchsorted(of_figure, torch.arange(count, device=self.device))
@@ -142,6 +149,37 @@ class Renderer:
         )  # fmt: skip
         for image, truth in zip(images, truths, strict=True):
             yield Rendered(image=image, truth=truth)
+
+    def _round_hair(
+        self, dressed: Dressed, normal: Tensor, where: Tensor, part: Tensor, kind: Tensor
+    ) -> Tensor:
+        """Light hair like the ball it lies on: its cards' own normals are a jumble."""
+        rows = torch.nonzero(kind == HAIR).squeeze(1)
+        head = SKELETON.index("head")
+        middle = torch.stack([
+            posed.places[head] + posed.turns[head] @ torch.tensor(HEAD_MIDDLE, device=self.device) for posed in dressed.posed
+        ])  # fmt: skip
+        out = normalize(where[rows] - middle[dressed.figure[part[rows]]], dim=1)
+        same = torch.where((normal[rows] * out).sum(1, keepdim=True) < 0, -normal[rows], normal[rows])
+        normal = normal.clone()
+        normal[rows] = normalize(out + 0.8 * same, dim=1)
+        return normal
+
+    def _behind(self, number: int, picture: Picture, view: View, shadows: Shadows) -> Tensor:
+        """The background (h, w, 3), with the figures' shadow on its floor."""
+        image, ground = backdrops.paint(picture, view, self.device)
+        if ground is None or not len(ground.pixels):
+            return image
+        at = torch.full_like(ground.pixels, number)
+        lit = shadows.lit(ground.points, at)
+        image = image.reshape(-1, 3).clone()
+        image[ground.pixels] *= (SHADE + (1 - SHADE) * lit)[:, None]
+        return image.view(picture.height, picture.width, 3)
+
+
+def _develop(light: Tensor) -> Tensor:
+    """Linear light to display values 0..1, the brightest parts pressed together. Edges are mixed after this."""
+    return (light * 1.06 / (1 + 0.12 * light)).clamp(0, 1) ** (1 / GAMMA)
 
 
 class _Scene:

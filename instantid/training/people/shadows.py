@@ -64,6 +64,8 @@ class Shadows:
         # the edge is as wide as the light makes it over a hand's breadth, at least a texel
         wide = (self.scale[view] * 0.10 * self.softness[view]).clamp(0.9, 6.0)
         total = torch.zeros_like(depth)
+        # the map ends somewhere: let shadows fade before they are cut off
+        known = ((SIZE / 2 - (at[:, :2] - SIZE / 2).abs().amax(1)) / (SIZE * 0.08)).clamp(0, 1)
         for tap in range(TAPS):
             r, turn = math.sqrt((tap + 0.5) / TAPS), tap * 2.399963  # a sunflower's seeds
             x = (at[:, 0] + r * math.cos(turn) * wide * 1.8).long()
@@ -71,5 +73,5 @@ class Shadows:
             inside = (x >= 0) & (y >= 0) & (x < SIZE) & (y < SIZE)
             pixel = (view * SIZE + y.clamp(0, SIZE - 1)) * SIZE + x.clamp(0, SIZE - 1)
             ahead = depth - self.depth.index_select(0, pixel) - BIAS
-            total += 1 - (ahead / BIAS).clamp(0, 1) * inside
+            total += 1 - (ahead / BIAS).clamp(0, 1) * inside * known
         return total / TAPS
