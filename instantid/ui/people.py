@@ -128,6 +128,9 @@ def _no_photo(number: int, count: int) -> str:
 
 
 def _build_photos(studio: Studio, number: int, faces: gr.State) -> dict[str, Component]:
+    with gr.Column() as photos:
+        box = photo_box(photos_name(number), FACE_HINT, several=True, label="Face photos")
+        face_check(studio, box, faces, advise=True)
     saved = gr.Dropdown(
         [("(photos)", "")],
         value="",
@@ -136,9 +139,6 @@ def _build_photos(studio: Studio, number: int, faces: gr.State) -> dict[str, Com
         visible=False,
         elem_id=f"saved-{number}",
     )
-    with gr.Column() as photos:
-        box = photo_box(photos_name(number), FACE_HINT, several=True, label="Face photos")
-        face_check(studio, box, faces, advise=True)
     portrait = gr.State(None)
     portrait.change(lambda kept: gr.Column(visible=kept is None), portrait, photos, **QUIET)
     return {photos_name(number): box, f"saved_{number}": saved, f"portrait_{number}": portrait}

@@ -21,8 +21,8 @@ from .words import CHOSEN_SIZE
 
 PLACES_HINT = (
     "Drag a face, or one of its five points. Dashed: nobody has moved it, it goes where the photo has it; several "
-    "people without a pose photo stand side by side. With the keyboard: Tab to a face or point, then arrows, + and −, "
-    "[ and ]."
+    "people without a pose photo stand side by side. With the keyboard: Tab to a face or point, then arrows, + and "
+    "−, [ and ]."
 )
 REGIONS_HINT = (
     "Paint where each person may appear. Who has nothing painted keeps to their face, or to what lies nearest "
