@@ -53,7 +53,7 @@ def main() -> None:
     zero_gpu = bool(os.environ.get("SPACES_ZERO_GPU"))
     if zero_gpu:
         standby.load()  # ZeroGPU takes over what is on the GPU at the moment of launching
-    address = {"server_name": options.host, "server_port": options.port}
+    address = {"server_name": options.host, "server_port": options.port, "share": options.share}
     page.launch(**address, **launch_options(studio), prevent_thread_lock=True)
     if not zero_gpu:
         standby.start()
@@ -76,7 +76,6 @@ def make_studio(
 
     on_gpu = spaces.GPU(generate, duration=hosting.seconds)
     present = {part.name for part in bundle.parts() if part.present}
-    only_here = options.host in (None, "localhost", "127.0.0.1") and "SPACE_ID" not in os.environ
     return Studio(
         generate=lambda request: hosting.errors_raised(on_gpu(request)),
         find_faces=(lambda photo: standby.wait().find_faces(photo)) if bundle.faces else None,
@@ -93,7 +92,7 @@ def make_studio(
         style_reference={"style_adapter", "image_encoder"} <= present,
         recipes={name: vars(recipes.RECIPES[name]) for name in recipes.usable(bundle)},
         weights=lambda: {kind: library.names(kind) for kind in WANTED},
-        open_weights=only_here,
+        open_weights=only_here(options),
         defaults=bundle.defaults.model_dump(),
         banner=lambda: standby.banner(bundle.name, why),
         untrained=bundle.untrained,
@@ -108,6 +107,12 @@ def make_studio(
             )
         ],
     )
+
+
+def only_here(options: argparse.Namespace) -> bool:
+    """Whether the page is for whoever sits at this machine, and may name any file of it; else visitors come."""
+    local = options.host in (None, "localhost", "127.0.0.1", "::1")
+    return local and not options.share and "SPACE_ID" not in os.environ
 
 
 def read_options() -> argparse.Namespace:
@@ -149,7 +154,17 @@ def read_options() -> argparse.Namespace:
         help="a folder to keep saved people in; without it they are kept until the page is closed. Anybody who can "
         "open the page can use and delete them",
     )
-    parser.add_argument("--host", help="default: this machine only; 0.0.0.0 for the whole network")
+    parser.add_argument(
+        "--host",
+        default=os.environ.get("GRADIO_SERVER_NAME"),
+        help="default: this machine only; 0.0.0.0 for the whole network (GRADIO_SERVER_NAME)",
+    )
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        default=os.environ.get("GRADIO_SHARE", "").lower() == "true",
+        help="a link for everybody who is given it, through Gradio's servers (GRADIO_SHARE=true)",
+    )
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
     return parser.parse_args()
 

@@ -7,6 +7,8 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionXLControlNetPipeline
 from diffusers.hooks import apply_group_offloading
 
+from .errors import BundleError
+
 Placement = Literal["resident", "model offload", "group offload"]
 PLACEMENTS: tuple[Placement, ...] = ("resident", "model offload", "group offload")
 GIB = 2**30
@@ -39,6 +41,25 @@ def choose_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that torch does not know, or that this machine lacks.
+
+    Raises:
+        BundleError: says what there is.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    usable = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if device is None or (device.index or 0) >= usable.get(device.type, 0):
+        there = " and ".join(kind for kind, count in usable.items() if count)
+        raise BundleError(
+            f"There is no device “{name}” that can be used here: this machine has {there}. Leave it out for "
+            "the fastest."
+        )
 
 
 def choose_dtype(device: torch.device) -> torch.dtype:

@@ -92,6 +92,8 @@ def load_engine(
     if placement is not None and placement not in acceleration.PLACEMENTS:
         places = ", ".join(acceleration.PLACEMENTS)
         raise BundleError(f"There is no placement {placement!r}: take one of {places}.")
+    if device is not None:
+        acceleration.check_device(device)
     return Engine.load(bundle, device=device, placement=placement, styles=styles, model_folders=models)
 
 

@@ -70,7 +70,7 @@ def _by_encoder(path: Path, content: object, widths: Mapping[str, int]) -> dict[
             single = content["string_to_param"].get("*")
         if single is None and len(content) == 1:
             single = next(iter(content.values()))
-        if isinstance(single, torch.Tensor):
+        if isinstance(single, torch.Tensor) and single.ndim:
             # It speaks to the encoder of its width; CLIP-L's, where that is no answer.
             fits = [name for name in ENCODERS if widths[name] == single.shape[-1]]
             return {fits[0] if fits else ENCODERS[0]: single}

@@ -19,6 +19,7 @@ from .bundles.weight_files import find_damage
 from .errors import InvalidRequest
 
 PICKLES = {".bin", ".ckpt", ".pt", ".pth"}
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 ODD_ONES_OUT = 0.1  # the part of a LoRA that may have no place here; more is another kind of model [judged]
 
 # Old and new diffusers, and what its conversion of kohya's names leaves, all to peft's.
@@ -74,12 +75,18 @@ def read_lora(path: Path, models: Mapping[str, nn.Module]) -> LoraWeights:
     tensors, header = _read(path)
     _refuse_other_methods(path, tensors)
     if "lora_adapter_metadata" in header:
-        tensors = _with_alphas(tensors, json.loads(header["lora_adapter_metadata"]))
+        try:
+            tensors = _with_alphas(tensors, json.loads(header["lora_adapter_metadata"]))
+        except UNREADABLE as error:
+            raise InvalidRequest(
+                f"The LoRA “{path.name}” cannot be used: what it says about its alphas cannot be read ({error}). "
+                "Save it again with its trainer, or take its publisher's file for kohya or A1111."
+            ) from error
     try:
         converted, _ = StableDiffusionXLLoraLoaderMixin.lora_state_dict(
             _fold_alphas(tensors), unet_config=models["unet"].config
         )
-    except (ValueError, KeyError, IndexError) as error:
+    except (*UNREADABLE, RuntimeError, ArithmeticError) as error:  # diffusers reads names it did not expect
         raise _misfit(path, tensors, header, len(tensors)) from error
 
     parts: dict[str, dict[str, torch.Tensor]] = {}
@@ -145,12 +152,22 @@ def _with_alphas(tensors: dict[str, torch.Tensor], metadata: dict[str, Any]) -> 
         if module == name or f"{component}.lora_alpha" not in metadata:
             continue
         patterns = metadata.get(f"{component}.alpha_pattern") or {}
-        matching = (alpha for pattern, alpha in patterns.items() if re.match(rf"(.*\.)?({pattern})$", inside))
+        # peft would take them for regular expressions, which a stranger's file could make run for ever; diffusers
+        # writes plain names.
+        matching = (alpha for name, alpha in patterns.items() if f".{inside}".endswith(f".{_plain(name)}"))
         alpha = next(matching, metadata[f"{component}.lora_alpha"])
         if metadata.get(f"{component}.use_rslora"):
             alpha *= len(down) ** 0.5
         found[f"{module}.alpha"] = torch.tensor(float(alpha))
     return found
+
+
+def _plain(name: str) -> str:
+    """A module's name, also where it is written as a regular expression that stands for it alone."""
+    plain = name.removeprefix("^").removesuffix("$").replace("\\.", ".")
+    if not re.fullmatch(r"[\w.]+", plain):
+        raise ValueError(f"{name[:80]!r} is no module's name")
+    return plain
 
 
 def _fold_alphas(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -25,6 +25,8 @@ from .saved_person import from_file, name_key, to_file
 
 logger = logging.getLogger(__name__)
 
+MOST = 1000  # people in one place: whoever opens a public page can save there
+
 
 class SavedPeople(ABC):
     """A place for saved people. Names are compared without case."""
@@ -61,6 +63,10 @@ class SavedPeople(ABC):
         self.save(person, replace=replace)
         return person
 
+    def _make_room(self, count: int) -> None:
+        if count >= MOST:
+            raise InvalidPerson(f"{MOST:,} people are saved here already. Delete some to make room.")
+
     def _unknown(self, name: str) -> InvalidPerson:
         known = ", ".join(f"“{each}”" for each in self.names())
         return InvalidPerson(
@@ -84,6 +90,8 @@ class PeopleInMemory(SavedPeople):
         return person
 
     def save(self, person: SavedPerson, *, replace: bool = False) -> None:
+        if person.key not in self._people:
+            self._make_room(len(self._people))
         if replace:
             self._people[person.key] = person
         elif self._people.setdefault(person.key, person) is not person:
@@ -137,8 +145,10 @@ class PeopleInFolder(SavedPeople):
         with _explained(self.folder):
             if not self.folder.exists():
                 self.folder.mkdir(parents=True, mode=0o700)
-            elif os.name == "posix" and self.folder.stat().st_mode & 0o077:
+            elif os.name == "posix" and self.folder.is_dir() and self.folder.stat().st_mode & 0o077:
                 logger.warning("Others can see who is saved in %s. Close it with: chmod 700", self.folder)
+            if not path.exists():
+                self._make_room(sum(each.suffix == ".json" for each in self.folder.iterdir()))
             with tempfile.NamedTemporaryFile(  # mode 0600
                 dir=self.folder, prefix=f".{path.stem}.", suffix=".unfinished", delete=False
             ) as stream:

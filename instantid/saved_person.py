@@ -161,7 +161,7 @@ def to_file(person: SavedPerson) -> bytes:
     return file.model_dump_json(indent=1).encode()
 
 
-def from_file(data: bytes, *, name: str = "this file") -> SavedPerson:
+def from_file(data: bytes, *, name: str = "This file") -> SavedPerson:
     """Read an export.
 
     Args:
@@ -172,7 +172,7 @@ def from_file(data: bytes, *, name: str = "this file") -> SavedPerson:
     """
     if len(data) > MAX_FILE:
         raise InvalidPerson(
-            f"{name} has {len(data):,} bytes, and a saved person has at most {MAX_FILE:,}. Choose a file that was "
+            f"{name} is too large: a saved person has at most {MAX_FILE:,} bytes. Choose a file that was "
             "exported here."
         )
     try:

@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import gradio as gr
 import gradio_client
 import httpx
 import psutil
 import pytest
+from gradio.components.image_editor import EditorData
+from gradio.data_classes import FileData
 from PIL import Image
 from test_faces import opencv_folder as opencv_folder
 
@@ -99,6 +102,51 @@ def test_the_page_answers_within_seconds_of_starting(app):
     # Where many share the processors, only the second figure tells something.
     assert app.processor < 15
     assert app.wall < 60
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "whose"),
+    [
+        ([], {}, True),
+        (["--host", "127.0.0.1"], {}, True),
+        (["--host", "0.0.0.0"], {}, False),
+        (["--host", "192.168.1.7"], {}, False),
+        ([], {"GRADIO_SERVER_NAME": "0.0.0.0"}, False),
+        ([], {"GRADIO_SHARE": "True"}, False),
+        (["--share"], {}, False),
+        ([], {"SPACE_ID": "somebody/studio"}, False),
+    ],
+)
+def test_only_who_sits_at_the_machine_may_name_its_files(monkeypatch, words, environment, whose):
+    import app
+
+    for name in ("GRADIO_SERVER_NAME", "GRADIO_SHARE", "SPACE_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["app.py", *words])
+    assert app.only_here(app.read_options()) is whose
+
+
+def test_no_upload_starts_another_program(tmp_path, monkeypatch):
+    """Pillow opens EPS with Ghostscript, and Gradio opens with Pillow what is uploaded as the mask's picture."""
+    from PIL import EpsImagePlugin
+
+    from instantid.ui.start_group import build_start
+
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    ran = tmp_path / "ran"
+    gs = tmp_path / "gs"
+    gs.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    gs.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    eps = tmp_path / "mask.png"
+    eps.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n")
+    with gr.Blocks():
+        mask = build_start()[0]["repaint_mask"]
+    with pytest.raises(Exception, match="Ghostscript"):
+        mask.preprocess(EditorData(background=FileData(path=str(eps)), layers=[], composite=None))
+    assert not ran.exists()
 
 
 def test_the_page_names_its_bundle_and_serves_its_form(app):

@@ -1,4 +1,5 @@
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,7 @@ def test_an_export_is_imported_elsewhere(people, tmp_path, portrait_bundle):
     file, elsewhere = tmp_path / "ada.json", tmp_path / "elsewhere"
     assert people("export", "Ada", "--out", file).exit_code == 0
     assert json.loads(file.read_text())["name"] == "Ada"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600  # biometric data
     assert "ada.json exists" in refusal(people("export", "Ada", "--out", file))
     assert people("export", "Ada", "--out", file, "--overwrite").exit_code == 0
     assert run("people", "import", file, "--people-folder", elsewhere).exit_code == 0
@@ -106,7 +108,7 @@ def test_a_taken_name_is_refused_unless_it_is_to_be_replaced(people):
         (("export", "Ada", "--out", "x.json"), "Nobody is saved as “Ada”"),
         (("delete", "Ada"), "Nobody is saved as “Ada”"),
         (("import", "nothing.json"), "nothing.json cannot be read: No such file"),
-        (("import", ASTRONAUT), "and a saved person has at most"),
+        (("import", ASTRONAUT), "a saved person has at most"),
     ],
     ids=lambda value: " ".join(map(str, value))[:25] if isinstance(value, tuple) else "",
 )

@@ -218,6 +218,12 @@ def test_an_unknown_placement_is_refused_before_anything_is_loaded(tiny):
         hosting.load_engine(bundles.open_bundle(tiny), placement="attic")
 
 
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "mps:3", "xpu", "cuda:x", ""])
+def test_a_device_that_is_not_here_is_refused_before_anything_is_loaded(tiny, device):
+    with pytest.raises(BundleError, match=rf"no device “{device}” that can be used here: .*cpu"):
+        hosting.load_engine(bundles.open_bundle(tiny), device=device)
+
+
 # How long
 
 

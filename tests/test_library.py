@@ -1,6 +1,8 @@
 """Weights that people already have: found in the folders of ComfyUI and A1111, by name; everything else refused."""
 
+import json
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -340,3 +342,32 @@ def test_a_damaged_part_and_those_of_other_bundles_are_left_alone(tmp_path, comf
     file.write_bytes(file.read_bytes()[:-1])
     sdxl = bundles.open_bundle("sdxl", cache=tmp_path, hub=Hub(cache=tmp_path / "hub"))
     assert Library([comfy]).complete(sdxl) == sdxl
+
+
+NOWHERE = {"data_offsets": [0, 0], "shape": [], "dtype": "F32"}
+
+
+@pytest.mark.parametrize("kind", ["checkpoints", "vaes", "loras", "embeddings"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        {},
+        {"a": {"data_offsets": [0, 8]}},
+        {"a": {"data_offsets": ["0", None], "shape": [1], "dtype": "F32"}},
+        {"a": {"data_offsets": [0, -8], "shape": [-1], "dtype": "F32"}},
+        {
+            "__metadata__": {"modelspec.architecture": 5},
+            "a": {"data_offsets": [0, 8], "shape": [2], "dtype": "F32"},
+        },
+        dict.fromkeys(CHECKPOINT, NOWHERE),
+        dict.fromkeys(VAE, NOWHERE),
+    ],
+)
+def test_headers_made_to_do_harm_are_refused_in_words(tmp_path, kind, header):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path = tmp_path / "gift.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
+    with pytest.raises(BundleError, match=r"gift\.safetensors"):
+        Library().find(kind, str(path))

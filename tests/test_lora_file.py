@@ -1,5 +1,6 @@
 """LoRA files as trainers write them, and those that must be refused."""
 
+import json
 import pickle
 import re
 
@@ -183,3 +184,38 @@ def test_missing_cut_and_mistaken_files_are_told_apart(pipeline, models, path, t
     with pytest.raises(InvalidRequest, match=r"ends in .safetensors is wanted"):
         (tmp_path / "notes.txt").write_text("a")
         read_lora(tmp_path / "notes.txt", models)
+
+
+@pytest.mark.parametrize(
+    "alphas",
+    [
+        "no JSON",
+        "[" * 100_000,
+        json.dumps({"unet.lora_alpha": "one"}),
+        json.dumps(
+            {"unet.lora_alpha": 1, "unet.alpha_pattern": {"((((.+)+)+)+)+!": 2}}
+        ),  # would run for ever
+    ],
+)
+def test_alphas_that_nobody_writes_are_refused_at_once(pipeline, models, path, alphas):
+    tiny_loras.save_peft(tiny_loras.draw(pipeline, pattern="attn2", components=["unet"]), path)
+    save_file(load_file(path), path, metadata={"lora_adapter_metadata": alphas})
+    with pytest.raises(InvalidRequest, match="what it says about its alphas cannot be read"):
+        read_lora(path, models)
+
+
+MODULE = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"lora_down.weight": torch.ones(2, 64), "lora_up.weight": torch.ones(64, 2), "alpha": torch.ones(2)},
+        {"lora_down.weight": torch.ones(0, 64), "lora_up.weight": torch.ones(64, 0), "alpha": torch.ones(())},
+        {"lora_down.weight": torch.ones(()), "lora_up.weight": torch.ones(()), "alpha": torch.ones(())},
+    ],
+)
+def test_tensors_of_no_sense_are_refused_in_words(models, path, tensors):
+    save_file({f"{MODULE}.{name}": tensor for name, tensor in tensors.items()}, path)
+    with pytest.raises(InvalidRequest, match="does not fit this base model"):
+        read_lora(path, models)

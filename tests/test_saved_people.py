@@ -316,7 +316,7 @@ def changed(**changes) -> bytes:
     ],
 )
 def test_a_file_that_is_no_person_is_refused_in_words(people, data, problem):
-    with pytest.raises(InvalidPerson, match=r"this file (cannot be used|has)") as told:
+    with pytest.raises(InvalidPerson, match=r"This file (cannot be used|is too large)") as told:
         people.import_(data)
     assert problem in str(told.value) and len(str(told.value)) < 400
     assert people.names() == []
@@ -328,3 +328,15 @@ def test_no_message_tells_numbers_of_a_face():
         from_file(data)
     assert "SECRET" not in str(told.value) and "1.25" not in str(told.value)
     assert "embedding" not in repr(person().portrait.face)
+
+
+def test_a_place_takes_no_more_people_than_fit(people, monkeypatch):
+    monkeypatch.setattr(saved_people, "MOST", 2)
+    for name in ("Ada", "Grace"):
+        people.save(person(name))
+    with pytest.raises(InvalidPerson, match="2 people are saved here already"):
+        people.save(person("Mary"))
+    people.save(person("ada"), replace=True)
+    people.delete("Grace")
+    people.save(person("Mary"))
+    assert sorted(name.casefold() for name in people.names()) == ["ada", "mary"]

@@ -72,7 +72,7 @@ def read_header(path: Path) -> Header:
         raise BundleError(f"{damage} Download it again.")
     with path.open("rb") as stream:
         entries = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
-    notes = entries.pop("__metadata__", {})
+    notes = entries.pop("__metadata__", None) or {}
     return Header({name: tuple(entry["shape"]) for name, entry in entries.items()}, notes)
 
 
@@ -124,6 +124,8 @@ def _identify_checkpoint(header: Header) -> tuple[Kind, str]:
         return "other", "a UNet alone, without the text encoders of a whole checkpoint"
     if not header.begins("conditioner.embedders.0.transformer."):
         return "other", "an SDXL checkpoint without its first text encoder"
+    if len(header.shapes[ENTRY]) != 4:
+        return "other", "a checkpoint of another architecture"
     if (channels := header.shapes[ENTRY][1]) == 9:
         return "other", "an SDXL inpainting checkpoint, whose UNet has nine input channels instead of four"
     if channels != 4:
@@ -141,7 +143,8 @@ def _identify_checkpoint(header: Header) -> tuple[Kind, str]:
 def vae_prefix(header: Header) -> str | None:
     """What stands before the names of the VAE in the file; None where it holds none."""
     return next(
-        (prefix for prefix in (*VAES, "") if f"{prefix}decoder.conv_in.weight" in header.shapes), None
+        (each for each in (*VAES, "") if len(header.shapes.get(f"{each}decoder.conv_in.weight", ())) == 4),
+        None,
     )
 
 

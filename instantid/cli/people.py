@@ -1,5 +1,7 @@
 """`people`: keep faces under a name, to be used in place of photos."""
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +55,9 @@ def export(
     """Write a saved person to one small file, to take along."""
     data = open_folder(people_folder).export(name)
     try:
-        with out.open("wb" if overwrite else "xb") as file:
+        if overwrite:
+            out.unlink(missing_ok=True)  # an older file may be open to others
+        with open(out, "xb", opener=partial(os.open, mode=0o600)) as file:  # biometric data
             file.write(data)
     except FileExistsError:
         raise InvalidRequest(f"{out} exists. Choose another --out, or add --overwrite.") from None
@@ -69,9 +73,12 @@ def import_(
     people_folder: PeopleFolderOption = None,
 ) -> None:
     """Keep the person of an exported file."""
+    from ..saved_people import MAX_FILE
+
     people = open_folder(people_folder)
     try:
-        data = file.read_bytes()
+        with file.open("rb") as content:
+            data = content.read(MAX_FILE + 1)
     except OSError as error:
         raise InvalidRequest(f"{file} cannot be read: {error.strerror or error}.") from error
     console.print(f"Saved “{escape(people.import_(data, name=name, replace=replace).name)}”.")
