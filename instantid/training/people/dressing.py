@@ -11,6 +11,7 @@ from torch import Tensor
 
 from instantid.errors import InvalidRequest
 
+from . import complexion
 from .assets import Assets, Mesh
 from .body import Body, Posed, skin
 from .description import Colour, Figure, Garment
@@ -45,7 +46,7 @@ class Dressed:
     faces: Tensor  # (M, 3) int64
     uv: Tensor  # (M, 3, 2)
     part: Tensor  # (M,) int64
-    masks: Tensor  # (N, 2) lips and beard, 0..1
+    masks: Tensor  # (N, 4) as `complexion.MASKS`, 0..1
     materials: tuple[Material, ...]
     figure: Tensor  # (P,) int64
     body_start: tuple[int, ...]  # where each figure's body vertices start
@@ -72,8 +73,7 @@ class Wardrobe:
         self.device = device
         self.body = Body(assets, device)
         self._parts: dict[str, _Part] = {}
-        masks = torch.stack([torch.from_numpy(assets.body[name]) for name in ("lips", "beard")], 1)
-        self._masks = masks[:SKIN_VERTICES].to(device)
+        self._masks = torch.from_numpy(complexion.masks(assets)[:SKIN_VERTICES]).to(device)
 
     def dress(self, figures: Sequence[Figure]) -> Dressed:
         """Build all figures of a batch."""
@@ -108,7 +108,7 @@ class Wardrobe:
                 parts.append(torch.full((len(faces[-1]),), len(materials), device=self.device))
                 tables.append((part.neighbours, part.faces, count))
                 masks.append(
-                    self._masks if part.ref is None else torch.zeros(len(rest), 2, device=self.device)
+                    self._masks if part.ref is None else torch.zeros(len(rest), 4, device=self.device)
                 )
                 materials.append(material)
                 owners.append(number)

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from . import backdrops, camera, measuring, raster
 from .assets import Assets, load
 from .camera import View
+from .complexion import Complexions
 from .description import Picture
 from .dressing import CLOTH, GAMMA, HAIR, SEE_THROUGH, SKIN, Dressed, Wardrobe
 from .lighting import crevices, shade
@@ -80,9 +81,9 @@ class Renderer:
         at_vertex = _view_of_vertices(dressed, of_figure)
         points = _project(dressed.vertices, at_vertex, views)  # (N, 3) fine pixels and depth
         buffer = raster.clear(len(pictures), fine, self.device)
-        scene.draw(buffer, points, fine)
+        scene.draw(buffer, points, fine, spread=True)
         shadows = Shadows(pictures, views, self.device)
-        scene.draw(shadows.buffer, shadows.project(dressed.vertices, at_vertex), (SIZE, SIZE))
+        scene.draw(shadows.buffer, shadows.project(dressed.vertices, at_vertex), (SIZE, SIZE), spread=False)
         shadows.finish()
         return self._shade(pictures, views, dressed, of_figure, scene, points, buffer, shadows)
 
@@ -104,9 +105,8 @@ class Renderer:
         triangle = buffer[chosen] & raster.INDEX_MASK
         view, y, x = chosen // (fine[0] * fine[1]), (chosen // fine[1]) % fine[0], chosen % fine[1]
         faces = dressed.faces.index_select(0, triangle)
-        weight = raster.barycentric(
-            *(points.index_select(0, faces[:, corner]) for corner in range(3)), x + 0.5, y + 0.5
-        )
+        seen_at = [points.index_select(0, faces[:, corner]) for corner in range(3)]
+        weight = raster.barycentric(*seen_at, x + 0.5, y + 0.5)
         where = _mix(dressed.vertices, faces, weight)
         normal = normalize(_mix(dressed.normals, faces, weight), dim=1)
         corners = dressed.uv.index_select(0, triangle)
@@ -115,11 +115,18 @@ class Renderer:
         kind = scene.table.kind[part]
         eyes = torch.stack([each.eye for each in views]).float().to(self.device)
         towards = normalize(eyes[view] - where, dim=1)
+        # a card seen from behind is lit on that side; a smooth edge that only leans away is not
+        turned = (raster.area(*seen_at) > 0) & (kind != SKIN)
+        normal = torch.where(turned[:, None], -normal, normal)
         normal = self._round_hair(dressed, normal, where, part, kind)
-        away = ((normal * towards).sum(1, keepdim=True) < 0) & (kind != SKIN)[:, None]
-        normal = torch.where(away, -normal, normal)
         colour = self.textures.colours(scene.table, part, scene.levels(points, triangle, FINER), uv)
         depth = raster.depth(buffer).view(count, *fine)
+        skins = Complexions(
+            [figure.identity for each in pictures for figure in each.figures], self.assets, self.device
+        )
+        bare = torch.nonzero(kind == SKIN).squeeze(1)
+        mask = _mix(dressed.masks, faces.index_select(0, bare), weight.index_select(0, bare))
+        colour[bare] = skins.apply(colour[bare], dressed.figure[part[bare]], uv[bare], mask)
         depth = depth.view(count, h, FINER, w, FINER).amin((2, 4))
         open_sky = crevices(depth, views)[view, y // FINER, x // FINER]
         light = shade(
@@ -206,20 +213,21 @@ class _Scene:
         )
         return self.textures.levels(self.table, self.dressed.part[triangle], self.uv_area[triangle], size)
 
-    def draw(self, buffer: Tensor, points: Tensor, size: tuple[int, int]) -> None:
+    def draw(self, buffer: Tensor, points: Tensor, size: tuple[int, int], *, spread: bool) -> None:
         """Draw all triangles; `points` (N, 3) are pixels and depth. Skin, eyes and teeth only show their outside."""
-        for chosen, keep in ((self.solid, None), (self.clear, self._keep(points, size[1]))):
+        for chosen, keep in ((self.solid, None), (self.clear, self._keep(points, size[1], spread))):
             one_sided = None if keep else self.kinds[chosen] != CLOTH
             faces = self.dressed.faces.index_select(0, chosen)
             raster.draw(
                 buffer, points, faces, self.view[chosen], chosen, size=size, one_sided=one_sided, keep=keep
             )
 
-    def _keep(self, points: Tensor, w: int) -> raster.Keep:
+    def _keep(self, points: Tensor, w: int, spread: bool) -> raster.Keep:
         shrink = torch.zeros(len(self.kinds), dtype=torch.int64, device=points.device)
         shrink[self.clear] = self.levels(points, self.clear, 1)
         # each of a pixel's four samples asks for another alpha, so that alpha becomes coverage
-        asked = torch.tensor([0.2, 0.7, 0.9, 0.4], device=points.device)
+        # (not in the shadow map, which is smoothed in another way)
+        asked = torch.tensor([0.2, 0.7, 0.9, 0.4] if spread else [0.5] * 4, device=points.device)
 
         def keep(triangle: Tensor, weight: Tensor, pixel: Tensor) -> Tensor:
             corners = self.dressed.uv.index_select(0, triangle)
