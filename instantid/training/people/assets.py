@@ -59,7 +59,7 @@ class Assets:
     @property
     def eyes(self) -> tuple[str, ...]:
         """Like brown."""
-        return tuple(name for name in self._names("eyes", self.textures))
+        return self._names("eyes", self.textures)
 
     @property
     def hair(self) -> tuple[str, ...]:

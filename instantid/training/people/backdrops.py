@@ -165,7 +165,6 @@ def _room(place: _Place) -> Tensor:
 
 def _street(place: _Place) -> Tensor:
     """House fronts with rows of windows across a paved square."""
-    h, w = place.up.shape
     sky = torch.lerp(place.colour(1), place.colour(0), (place.up * 2).clamp(0, 1)[..., None])
     # the fronts stand some way off: what the near wall would show, seen from further away, is smaller
     scale = float(place.random.uniform(4, 8))

@@ -1,4 +1,4 @@
-"""What a skin has besides its texture: lipstick, stubble, red cheeks, freckles and moles, where they are by the seed."""
+"""What a skin has besides its texture: lipstick, stubble, red cheeks, freckles, moles; and underwear, always."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,12 @@ from instantid.errors import InvalidRequest
 
 from .assets import Assets
 from .description import Identity
+from .unpacking import SKELETON
 
 KINDS = ("freckles", "moles", "redness", "stubble", "lips")
-MASKS = ("lips", "beard", "cheeks", "face")
+MASKS = ("lips", "beard", "cheeks", "face", "chest", "hips")
+SIDES = ("left", "right")
+UNDERWEAR = 0.3
 MOST_MOLES = 7
 CHEEKS = ((0.047, 0.683, 0.125), (-0.047, 0.683, 0.125), (0.0, 0.692, 0.165))
 """Middles of the cheeks and the nose's tip on the mesh at rest, metres."""
@@ -21,12 +24,20 @@ FRECKLE = 1 / 420
 
 
 def masks(assets: Assets) -> np.ndarray:
-    """Give how far each body vertex belongs to `MASKS`, (vertices, 4) float32 0..1."""
+    """Give how far each body vertex belongs to `MASKS`, (vertices, 6) float32 0..1."""
     at = assets.body["vertices"]
     cheeks = sum(np.exp(-((at - middle) ** 2).sum(1) / (2 * 0.019**2)) for middle in np.array(CHEEKS))
     face = ((at[:, 1] > 0.625) & (at[:, 1] < 0.80) & (at[:, 2] > 0.075)).astype(np.float32)
     lips = assets.body["lips"]
-    return np.stack([lips, assets.body["beard"] * (1 - lips), cheeks.clip(0, 1), face], 1).astype(np.float32)
+    arms = assets.body["weights"][
+        :, [SKELETON.index(f"{side}_{j}") for side in SIDES for j in ("shoulder", "elbow")]
+    ]
+    torso = arms.sum(1) < 0.4
+    chest = torso & (np.abs(at[:, 1] - 0.375) < 0.06)
+    hips = (at[:, 1] > -0.07) & (at[:, 1] < 0.14) & (np.abs(at[:, 0]) < 0.25)
+    return np.stack(
+        [lips, assets.body["beard"] * (1 - lips), cheeks.clip(0, 1), face, chest, hips], 1
+    ).astype(np.float32)
 
 
 class Complexions:
@@ -43,6 +54,7 @@ class Complexions:
             [[person.complexion.get(kind, 0.0) for kind in KINDS] for person in people]
         )
         self.strength = self.strength.to(device).float()
+        self.women = torch.tensor([person.sex < 0.5 for person in people], device=device)
         faces, uv = assets.body["faces"], assets.body["uv"]
         middle = assets.body["vertices"][faces].mean(1)
         spots = np.nonzero((middle[:, 1] > 0.63) & (middle[:, 1] < 0.79) & (middle[:, 2] > 0.08))[0]
@@ -56,9 +68,9 @@ class Complexions:
         self.moles = torch.from_numpy(rows).to(device)
 
     def apply(self, colour: Tensor, person: Tensor, uv: Tensor, mask: Tensor) -> Tensor:
-        """Change skin colours (n, 3) of persons (n,) at uv (n, 2) where masks (n, 4) say."""
+        """Change skin colours (n, 3) of persons (n,) at uv (n, 2) where masks (n, 6) say."""
         freckles, _, redness, stubble, lips = self.strength[person][..., None].unbind(1)
-        on_lips, on_beard, on_cheeks, on_face = mask[..., None].unbind(1)
+        on_lips, on_beard, on_cheeks, on_face, on_chest, on_hips = mask[..., None].unbind(1)
         flush = torch.tensor([1.04, 0.74, 0.74], device=colour.device)
         colour = colour * torch.lerp(torch.ones_like(flush), flush, on_cheeks * redness)
         stick = torch.tensor([0.62, 0.09, 0.12], device=colour.device) * (0.35 + colour.mean(1, keepdim=True))
@@ -76,7 +88,9 @@ class Complexions:
             near = torch.exp(-((uv - at[:, :2]) ** 2).sum(1) * at[:, 2]) * at[:, 3]
             dark = torch.tensor([0.35, 0.22, 0.16], device=colour.device)
             colour = torch.lerp(colour, colour * dark, near[:, None])
-        return colour
+        # nobody is ever without underwear, whatever is worn over it
+        worn = (on_hips > 0.5) | ((on_chest > 0.5) & self.women[person][:, None])
+        return torch.where(worn, UNDERWEAR, colour)
 
 
 def _chance(uv: Tensor, cell: float, salt: float) -> Tensor:

@@ -46,7 +46,7 @@ class Dressed:
     faces: Tensor  # (M, 3) int64
     uv: Tensor  # (M, 3, 2)
     part: Tensor  # (M,) int64
-    masks: Tensor  # (N, 4) as `complexion.MASKS`, 0..1
+    masks: Tensor  # (N, 6) as `complexion.MASKS`, 0..1
     materials: tuple[Material, ...]
     figure: Tensor  # (P,) int64
     body_start: tuple[int, ...]  # where each figure's body vertices start
@@ -108,7 +108,9 @@ class Wardrobe:
                 parts.append(torch.full((len(faces[-1]),), len(materials), device=self.device))
                 tables.append((part.neighbours, part.faces, count))
                 masks.append(
-                    self._masks if part.ref is None else torch.zeros(len(rest), 4, device=self.device)
+                    self._masks
+                    if part.ref is None
+                    else torch.zeros(len(rest), len(complexion.MASKS), device=self.device)
                 )
                 materials.append(material)
                 owners.append(number)
@@ -143,7 +145,7 @@ class Wardrobe:
         if figure.hat is None:
             return None
         part = self._part(f"garments/{figure.hat.name}")
-        return float(_fit(part, shape)[:, 1].mean())
+        return float(_fit(part, shape)[:, 1].quantile(0.25))  # the brim
 
     def _worn(self, figure: Figure) -> list[tuple[str, Material]]:
         who = figure.identity

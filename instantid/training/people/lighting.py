@@ -17,7 +17,7 @@ from .dressing import CLOTH, EYE, GLASS, HAIR, LASH, SKIN, TEETH
 
 WRAP = {SKIN: (0.38, 0.18, 0.11), CLOTH: (0.08,) * 3, HAIR: (0.3,) * 3, EYE: (0.25,) * 3, LASH: (0.3,) * 3,
         TEETH: (0.3,) * 3, GLASS: (0.05,) * 3}  # fmt: skip
-GLOSS = {SKIN: (0.30, 22.0), CLOTH: (0.015, 8.0), HAIR: (0.16, 26.0), EYE: (2.2, 220.0), LASH: (0.0, 8.0),
+GLOSS = {SKIN: (0.30, 22.0), CLOTH: (0.015, 8.0), HAIR: (0.09, 22.0), EYE: (2.2, 220.0), LASH: (0.0, 8.0),
          TEETH: (0.4, 60.0), GLASS: (1.2, 120.0)}  # fmt: skip
 """Strength and sharpness of the highlight."""
 
@@ -100,7 +100,7 @@ def crevices(depth: Tensor, views: Sequence[View]) -> Tensor:
 
     Opposite neighbours are taken together, so that a slope counts as flat and a hollow as hollow.
     """
-    count, h, w = depth.shape
+    _, h, w = depth.shape
     y, x = torch.meshgrid(
         torch.arange(h, device=depth.device) + 0.5, torch.arange(w, device=depth.device) + 0.5, indexing="ij"
     )

@@ -48,7 +48,7 @@ def draw(
 
     Args:
         buffer: (views * h * w,) int64, as from `clear`; changed in place.
-        points: (n, 3) float32: x, y in pixels, and depth in metres. A triangle with a corner nearer than NEAR is left out.
+        points: (n, 3) float32: x, y in pixels, depth in metres. Triangles with a corner nearer than NEAR are left out.
         faces: (m, 3) int64.
         view: (m,) int64, which of the views each triangle is in.
         index: (m,) int64 below 2**26, what is written for the triangle.

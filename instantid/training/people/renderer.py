@@ -16,7 +16,7 @@ from .assets import Assets, load
 from .camera import View
 from .complexion import Complexions
 from .description import Picture
-from .dressing import CLOTH, GAMMA, HAIR, SEE_THROUGH, SKIN, Dressed, Wardrobe
+from .dressing import CLOTH, GAMMA, GLASS, HAIR, SEE_THROUGH, SKIN, Dressed, Wardrobe
 from .lighting import crevices, shade
 from .shadows import SIZE, Shadows
 from .surfaces import Table, Textures
@@ -27,6 +27,8 @@ FINER = 2
 """How much finer than the picture everything is drawn, each way, for smooth edges."""
 HEAD_MIDDLE = (0.0, 0.06, 0.03)
 """From the head's joint, metres."""
+CLEAR_LENS = 0.9
+"""Glasses are only drawn where their texture is denser, so that eyes show."""
 SHADE = 0.45
 """How bright the floor is where the first light does not reach."""
 SAME = 0.012
@@ -206,7 +208,7 @@ class _Scene:
         ).abs()
 
     def levels(self, points: Tensor, triangle: Tensor, finer: int) -> Tensor:
-        """How often these triangles' textures are halved, (n,), for pixels `finer` times as wide as those of `points`."""
+        """How often these triangles' textures are halved, (n,), for pixels `finer` times as wide as the points'."""
         faces = self.dressed.faces.index_select(0, triangle)
         size = (
             raster.area(*(points.index_select(0, faces[:, corner]) for corner in range(3))).abs() / finer**2
@@ -238,7 +240,8 @@ class _Scene:
                 self.table, self.dressed.part.index_select(0, triangle), shrink.index_select(0, triangle), uv
             )
             sample = (pixel % w) % 2 + 2 * ((pixel // w) % 2)
-            return alpha > asked[sample]
+            lens = self.kinds.index_select(0, triangle) == GLASS
+            return alpha > torch.where(lens, CLEAR_LENS, asked[sample])
 
         return keep
 
@@ -255,7 +258,7 @@ def _once_a_surface(
     """Choose which samples to shade: in each pixel one for each surface in it.
 
     Returns:
-        Where those samples are in `buffer` (n,), and of each (n,) its turn among its pixel's and its share of the pixel.
+        Where those samples are in `buffer` (n,), and of each its turn among its pixel's and its share of it.
     """
     h, w = fine[0] // FINER, fine[1] // FINER
     tiles = buffer.view(count, h, FINER, w, FINER).permute(2, 4, 0, 1, 3).reshape(FINER * FINER, -1)

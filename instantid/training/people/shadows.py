@@ -1,4 +1,4 @@
-"""Soft shadows of each picture's first light: a depth map seen from the light, asked several times round each point."""
+"""Soft shadows of each picture's first light: a depth map from the light, asked several times round each point."""
 
 import math
 from collections.abc import Sequence
