@@ -115,11 +115,14 @@ def _numbers(folder: Path, order: Order, shards: list[Path]) -> str:
 
 
 def _fields(order: Order) -> str:
-    depth = "- `KEY.depth.png`, beside the photo: 16 bit, millimetres along the camera's axis, 65535 where there is only background.\n"
+    depth = (
+        "- `KEY.depth.png`, beside the photo: 16 bit, millimetres along the camera's axis; 65535 where only\n"
+        "  background is.\n"
+    )
     return (
         "## Files\n\nWebDataset: tar files of samples.\n\n"
         "- `KEY.webp`: the picture. In all looks of one `scene` everything is in the same place.\n"
-        "- `KEY.people.png`, beside the photo of each scene: 0 background, 1 the first of the figures, 2 the second, …\n"
+        "- `KEY.people.png`, beside the photo of each scene: 0 background, 1 the first figure, 2 the second, …\n"
         f"{depth if order.depth else ''}"
         "- `KEY.json`: `person`, `scene`, `look`, `caption` (drawn; one in ten is empty), `captions` (full, short,\n"
         "  terse), `figures` (face keypoints in insightface's order, face box, 12 body keypoints, what is visible,\n"

@@ -16,6 +16,7 @@ from .shards import ShardWriter
 from .truth import Rendered
 
 Render = Callable[[Sequence[Picture]], list[Rendered]]
+OpenRenderer = Callable[[str, int | None], Render]
 OnPictures = Callable[[int], None]
 BATCH = 32  # scenes rendered at once; more than a GPU of 8 GB may not hold at 512 pixels
 
@@ -31,10 +32,14 @@ def compose(order: Order, person: int, view: int) -> Picture:
     return sample_picture(identities, seed=order.seed_of(person, view), width=order.size, height=order.size)
 
 
-def open_renderer(device: str) -> Render:
-    """The renderer of this package, with its assets loaded onto the device."""
+def open_renderer(device: str, threads: int | None = None) -> Render:
+    """The renderer of this package, with its assets loaded onto the device; `threads` of this process's, or all."""
+    import torch
+
     from .renderer import Renderer
 
+    if threads:
+        torch.set_num_threads(threads)
     return Renderer(device).render
 
 
@@ -45,12 +50,12 @@ def make(
     device: str = "cpu",
     workers: int = 1,
     on_pictures: OnPictures = lambda count: None,
-    open_renderer: Callable[[str], Render] = open_renderer,
+    open_renderer: OpenRenderer = open_renderer,
 ) -> None:
     """Make what is missing of a data set.
 
     Args:
-        open_renderer: device → what renders scenes; called once in each process. With several workers it must be a
+        open_renderer: (device, threads) → what renders scenes; called once in each process. With several workers it must be a
             function of a module.
         on_pictures: told whenever so many more pictures are there; those of shards from before at once.
 
@@ -65,7 +70,7 @@ def make(
     if not missing:
         return
     if workers == 1:
-        render = open_renderer(device)
+        render = open_renderer(device, None)
         for shard in missing:
             make_shard(order, shard, folder, render, on_pictures)
     else:
@@ -93,7 +98,7 @@ def _make_in_processes(
     order: Order,
     missing: Sequence[int],
     folder: Path,
-    open_renderer: Callable[[str], Render],
+    open_renderer: OpenRenderer,
     device: str,
     workers: int,
     on_pictures: OnPictures,
@@ -133,20 +138,18 @@ def _make_in_processes(
 def _work(
     order: Order,
     folder: Path,
-    open_renderer: Callable[[str], Render],
+    open_renderer: OpenRenderer,
     device: str,
     shards: multiprocessing.SimpleQueue,
     told: multiprocessing.Queue,
 ) -> None:
     """Make shards until a None comes. Runs in a process of its own, on one thread: there are as many as cores."""
     import cv2
-    import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends this
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     try:
-        render = open_renderer(device)
+        render = open_renderer(device, None)
         while (shard := shards.get()) is not None:
             make_shard(order, shard, folder, render, told.put)
     except InstantIDError as error:
