@@ -27,7 +27,7 @@ def kindred(random: np.random.Generator, count: int) -> tuple[Colour, ...]:
     drawn = []
     for i in range(count):
         turned = hue + random.normal(0, 0.05) + (0.5 if opposite and i % 2 else 0)
-        drawn.append(_of_hue(turned % 1, 0.55 * random.random() ** 1.3, random.uniform(0.12, 0.9)))
+        drawn.append(_of_hue(turned % 1, 0.45 * random.random() ** 1.6, random.uniform(0.15, 0.92)))
     return tuple(drawn)
 
 

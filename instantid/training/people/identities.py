@@ -10,7 +10,7 @@ import numpy as np
 
 from .colours import jittered
 from .description import Colour, Identity
-from .draws import bell, pick
+from .draws import bell, pick, weighted
 
 ANCESTRIES = ("african", "asian", "caucasian")
 
@@ -51,6 +51,13 @@ FACE: dict[str, float] = {
     "ears/ear-rot-backward-forward": 0.4, "neck/neck-double": 0.4, "neck/neck-scale-horiz": 0.4,
     "neck/neck-scale-vert": 0.3,
 }  # fmt: skip
+STRENGTH = 0.85
+"""Of all of `FACE`: what was found to be enough."""
+LEANING = {
+    "eyebrows/eyebrows-angle-down-up": 0.25, "eyebrows/eyebrows-trans-down-up": 0.15, "eyes/eye-scale": 0.2,
+    "eyes/eye-height2": 0.12, "mouth/mouth-angles-down-up": 0.25,
+}  # fmt: skip
+"""Added to the weights drawn: without it most faces at rest look cross and screw up their eyes."""
 OUTLINES = ("oval", "round", "rectangular", "square", "triangular", "invertedtriangular", "diamond")
 OUTLINE = 0.6
 ASYMMETRIES = (
@@ -82,9 +89,21 @@ HAIR_COLOURS: tuple[tuple[Colour, float, float], ...] = (
 )
 GREYS: tuple[Colour, ...] = ((0.42, 0.41, 0.41), (0.62, 0.61, 0.60), (0.82, 0.81, 0.79))
 
-SHORT_HAIR = ("short01", "short02", "short04")
-LONG_HAIR = ("long01", "ponytail01", "Braid01")
-"""No item here hangs over an eye: bob01, bob02, short03, curly2 and the long fringes do, and are left out."""
+MEN_HAIR = {
+    "short01": 3.0,
+    "short02": 3.0,
+    "short04": 3.0,
+    "ponytail01": 0.6,
+    "long01": 0.4,
+    "curly": 0.4,
+    "Harvey_Hawk1": 0.15,
+}
+WOMEN_HAIR = {
+    "long01": 2.0, "ponytail01": 1.5, "curly": 1.5, "long_alpha7": 1.5, "junglebookhair": 1.2,
+    "blondwithheadband": 1.0, "Wig_bun_blonde": 0.8, "short01": 0.5, "short04": 0.3,
+}  # fmt: skip
+"""With how likely each is. None hangs over an eye: bob01, bob02, short03, Braid01, curly2 and long2_alpha7 do, and
+are left out; the renderer's truth says so (`face_visible`)."""
 
 
 def sample_identity(number: int, *, seed: int = 0) -> Identity:
@@ -144,14 +163,14 @@ def is_male(identity: Identity) -> bool:
 
 def sample_hair(random: np.random.Generator, *, male: bool, african: float) -> str:
     """Draw a hair mesh that leaves both eyes free."""
-    short, long, afro = (0.85, 0.15, 0.45 * african) if male else (0.25, 0.75, 0.35 * african)
-    if random.random() < afro:
+    if random.random() < (0.45 if male else 0.35) * african:
         return "afro01"
-    return pick(random, SHORT_HAIR if random.random() < short / (short + long) else LONG_HAIR)
+    return weighted(random, MEN_HAIR if male else WOMEN_HAIR)
 
 
 def _shape(random: np.random.Generator) -> dict[str, float]:
-    shape = {name: random.uniform(-most, most) for name, most in (FACE | BODY).items()}
+    face = {name: STRENGTH * most for name, most in FACE.items()}
+    shape = {name: random.uniform(-most, most) + LEANING.get(name, 0) for name, most in (face | BODY).items()}
     first, second = random.choice(len(OUTLINES), 2, replace=False)
     shape[f"head/head-{OUTLINES[first]}"] = random.uniform(0, OUTLINE)
     shape[f"head/head-{OUTLINES[second]}"] = random.uniform(0, OUTLINE / 2)

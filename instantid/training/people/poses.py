@@ -101,10 +101,10 @@ CALM = {
 EXPRESSIONS: dict[str, dict[str, float]] = {
     "neutral": {},
     "slight smile": {
-        "mouthSmileLeft": 0.45, "mouthSmileRight": 0.45, "cheekSquintLeft": 0.2, "cheekSquintRight": 0.2,
+        "mouthSmileLeft": 0.6, "mouthSmileRight": 0.6, "cheekSquintLeft": 0.2, "cheekSquintRight": 0.2,
     },
     "smile": {
-        "mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "cheekSquintLeft": 0.45, "cheekSquintRight": 0.45,
+        "mouthSmileLeft": 0.95, "mouthSmileRight": 0.95, "cheekSquintLeft": 0.45, "cheekSquintRight": 0.45,
         "mouthDimpleLeft": 0.3, "mouthDimpleRight": 0.3,
     },
     "laugh": {
@@ -124,7 +124,7 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     "pout": {"mouthPucker": 0.5, "browInnerUp": 0.2},
 }  # fmt: skip
 LIKELY = {
-    "neutral": 4, "slight smile": 3, "smile": 2.5, "laugh": 1, "frown": 0.7, "sad": 0.5, "surprise": 0.7,
+    "neutral": 3.5, "slight smile": 3, "smile": 3, "laugh": 1.2, "frown": 0.4, "sad": 0.3, "surprise": 0.7,
     "speaking": 1, "smirk": 0.7, "squint": 0.6, "pout": 0.4,
 }  # fmt: skip
 
@@ -168,7 +168,7 @@ def sample_pose(random: np.random.Generator, *, calm: bool = False) -> dict[str,
 def sample_expression(random: np.random.Generator) -> dict[str, float]:
     """Draw an expression, stronger or weaker."""
     name = weighted(random, LIKELY)
-    strength = random.uniform(0.55, 1)
+    strength = random.uniform(0.65, 1)
     weights = {unit: strength * weight * random.uniform(0.8, 1) for unit, weight in EXPRESSIONS[name].items()}
     if random.random() < 0.5:
         lids = between(random, 0, 0.18)
