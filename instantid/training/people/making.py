@@ -55,8 +55,8 @@ def make(
     """Make what is missing of a data set.
 
     Args:
-        open_renderer: (device, threads) → what renders scenes; called once in each process. With several workers it must be a
-            function of a module.
+        open_renderer: (device, threads) → what renders scenes; called once in each process. With several workers
+            it must be a function of a module.
         on_pictures: told whenever so many more pictures are there; those of shards from before at once.
 
     Raises:
@@ -149,7 +149,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends this
     cv2.setNumThreads(1)
     try:
-        render = open_renderer(device, None)
+        render = open_renderer(device, 1)
         while (shard := shards.get()) is not None:
             make_shard(order, shard, folder, render, told.put)
     except InstantIDError as error:
