@@ -19,7 +19,7 @@ from .description import Colour, Figure, Garment
 SKIN, CLOTH, HAIR, EYE, LASH, TEETH, GLASS = range(7)
 SEE_THROUGH = (HAIR, LASH, GLASS)
 """Materials whose texture's alpha says where they are."""
-LASH_COLOUR = (0.07, 0.05, 0.045)
+LASH_COLOUR = (0.003, 0.0015, 0.001)
 GAMMA = 2.2
 SKIN_VERTICES = 13380
 """Of the body mesh; those that follow are helpers that clothes hang on."""
@@ -158,7 +158,7 @@ class Wardrobe:
             ("eyes/Low-Poly", Material(kind=EYE, texture=f"eyes/{who.eyes}")),
             ("teeth/Teeth_Base", Material(kind=TEETH, texture="teeth/Teeth_Base")),
             (f"brows/{who.brows}", Material(kind=LASH, texture=f"brows/{who.brows}", colour=brow)),
-            (f"lashes/{who.lashes}", Material(kind=LASH, texture=f"lashes/{who.lashes}", colour=_linear(LASH_COLOUR))),
+            (f"lashes/{who.lashes}", Material(kind=LASH, texture=f"lashes/{who.lashes}", colour=LASH_COLOUR)),
         ]  # fmt: skip
         if hair:
             worn.append((f"hair/{hair}", Material(kind=HAIR, texture=f"hair/{hair}", colour=hair_colour)))
@@ -221,7 +221,7 @@ def _fit(part: _Part, shape: Tensor) -> Tensor:
 
 
 def _normals(points: Tensor, tables: list[tuple[Tensor, Tensor, int]]) -> Tensor:
-    """Smooth normals; gathered from each vertex's faces rather than scattered, so that sums have one order on CUDA."""
+    """Smooth normals; gathered from each vertex's faces rather than scattered, so that CUDA adds in one order."""
     found = []
     for neighbours, faces, start in tables:
         own = points[start : start + len(neighbours)]

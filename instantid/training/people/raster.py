@@ -48,7 +48,7 @@ def draw(
 
     Args:
         buffer: (views * h * w,) int64, as from `clear`; changed in place.
-        points: (n, 3) float32: x, y in pixels, depth in metres. Triangles with a corner nearer than NEAR are left out.
+        points: (n, 3) float32: x, y in pixels, depth in metres; triangles nearer than NEAR are left out.
         faces: (m, 3) int64.
         view: (m,) int64, which of the views each triangle is in.
         index: (m,) int64 below 2**26, what is written for the triangle.
@@ -127,7 +127,7 @@ def depth(buffer: Tensor) -> Tensor:
 
 
 def barycentric(a: Tensor, b: Tensor, c: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Weights (n, 3), right in perspective, of triangles' corners (n, 3) (pixels and depth) at points of the picture."""
+    """Weights (n, 3), right in perspective, of triangles' corners (n, 3), pixels and depth, at points of the picture."""
     twice = area(a, b, c)
     u = ((b[:, 1] - c[:, 1]) * (x - c[:, 0]) + (c[:, 0] - b[:, 0]) * (y - c[:, 1])) / twice
     v = ((c[:, 1] - a[:, 1]) * (x - c[:, 0]) + (a[:, 0] - c[:, 0]) * (y - c[:, 1])) / twice

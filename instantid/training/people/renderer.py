@@ -16,23 +16,18 @@ from .assets import Assets, load
 from .camera import View
 from .complexion import Complexions
 from .description import Picture
-from .dressing import CLOTH, GAMMA, GLASS, HAIR, SEE_THROUGH, SKIN, Dressed, Wardrobe
+from .dressing import GAMMA, HAIR, SKIN, Dressed, Wardrobe
 from .lighting import crevices, shade
 from .shadows import SIZE, Shadows
-from .surfaces import Table, Textures
+from .surfaces import Textures
 from .truth import Rendered
 from .unpacking import SKELETON
+from .visible import FINER, Scene, mix, once_a_surface
 
-FINER = 2
-"""How much finer than the picture everything is drawn, each way, for smooth edges."""
 HEAD_MIDDLE = (0.0, 0.06, 0.03)
 """From the head's joint, metres."""
-CLEAR_LENS = 0.9
-"""Glasses are only drawn where their texture is denser, so that eyes show."""
 SHADE = 0.45
 """How bright the floor is where the first light does not reach."""
-SAME = 0.012
-"""Samples of one part within so many metres are one surface."""
 AT_ONCE = {"cpu": 4, "cuda": 48}
 """Pictures of 192 × 192 in a batch; larger ones go in smaller batches."""
 
@@ -79,7 +74,7 @@ class Renderer:
         h, w = pictures[0].height, pictures[0].width
         fine = (h * FINER, w * FINER)
         table = self.textures.table(dressed.materials)
-        scene = _Scene(dressed, table, self.textures, of_figure[dressed.figure[dressed.part]])
+        scene = Scene(dressed, table, self.textures, of_figure[dressed.figure[dressed.part]])
         at_vertex = _view_of_vertices(dressed, of_figure)
         points = _project(dressed.vertices, at_vertex, views)  # (N, 3) fine pixels and depth
         buffer = raster.clear(len(pictures), fine, self.device)
@@ -95,7 +90,7 @@ class Renderer:
         views: Sequence[View],
         dressed: Dressed,
         of_figure: Tensor,
-        scene: "_Scene",
+        scene: Scene,
         points: Tensor,
         buffer: Tensor,
         shadows: Shadows,
@@ -103,14 +98,14 @@ class Renderer:
         h, w = pictures[0].height, pictures[0].width
         fine = (h * FINER, w * FINER)
         count = len(pictures)
-        chosen, weight_of = _once_a_surface(buffer, dressed.part, count, fine)
+        chosen, weight_of = once_a_surface(buffer, dressed.part, count, fine)
         triangle = buffer[chosen] & raster.INDEX_MASK
         view, y, x = chosen // (fine[0] * fine[1]), (chosen // fine[1]) % fine[0], chosen % fine[1]
         faces = dressed.faces.index_select(0, triangle)
         seen_at = [points.index_select(0, faces[:, corner]) for corner in range(3)]
         weight = raster.barycentric(*seen_at, x + 0.5, y + 0.5)
-        where = _mix(dressed.vertices, faces, weight)
-        normal = normalize(_mix(dressed.normals, faces, weight), dim=1)
+        where = mix(dressed.vertices, faces, weight)
+        normal = normalize(mix(dressed.normals, faces, weight), dim=1)
         corners = dressed.uv.index_select(0, triangle)
         uv = corners[:, 0] * weight[:, :1] + corners[:, 1] * weight[:, 1:2] + corners[:, 2] * weight[:, 2:]
         part = dressed.part.index_select(0, triangle)
@@ -127,7 +122,7 @@ class Renderer:
             [figure.identity for each in pictures for figure in each.figures], self.assets, self.device
         )
         bare = torch.nonzero(kind == SKIN).squeeze(1)
-        mask = _mix(dressed.masks, faces.index_select(0, bare), weight.index_select(0, bare))
+        mask = mix(dressed.masks, faces.index_select(0, bare), weight.index_select(0, bare))
         colour[bare] = skins.apply(colour[bare], dressed.figure[part[bare]], uv[bare], mask)
         depth = depth.view(count, h, FINER, w, FINER).amin((2, 4))
         open_sky = crevices(depth, views)[view, y // FINER, x // FINER]
@@ -165,9 +160,8 @@ class Renderer:
         """Light hair like the ball it lies on: its cards' own normals are a jumble."""
         rows = torch.nonzero(kind == HAIR).squeeze(1)
         head = SKELETON.index("head")
-        middle = torch.stack([
-            posed.places[head] + posed.turns[head] @ torch.tensor(HEAD_MIDDLE, device=self.device) for posed in dressed.posed
-        ])  # fmt: skip
+        ahead = torch.tensor(HEAD_MIDDLE, device=self.device)
+        middle = torch.stack([posed.places[head] + posed.turns[head] @ ahead for posed in dressed.posed])
         out = normalize(where[rows] - middle[dressed.figure[part[rows]]], dim=1)
         same = torch.where((normal[rows] * out).sum(1, keepdim=True) < 0, -normal[rows], normal[rows])
         normal = normal.clone()
@@ -189,99 +183,6 @@ class Renderer:
 def _develop(light: Tensor) -> Tensor:
     """Linear light to display values 0..1, the brightest parts pressed together. Edges are mixed after this."""
     return (light * 1.06 / (1 + 0.12 * light)).clamp(0, 1) ** (1 / GAMMA)
-
-
-class _Scene:
-    """Draws a batch's triangles, solid ones first, then those that let light through."""
-
-    def __init__(self, dressed: Dressed, table: Table, textures: Textures, view: Tensor) -> None:
-        self.dressed, self.table, self.textures, self.view = dressed, table, textures, view
-        kinds = table.kind[dressed.part]
-        clear = torch.zeros_like(kinds, dtype=torch.bool)
-        for kind in SEE_THROUGH:
-            clear |= kinds == kind
-        self.kinds = kinds
-        self.solid, self.clear = torch.nonzero(~clear).squeeze(1), torch.nonzero(clear).squeeze(1)
-        a, b, c = dressed.uv.unbind(1)
-        self.uv_area = (
-            (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-        ).abs()
-
-    def levels(self, points: Tensor, triangle: Tensor, finer: int) -> Tensor:
-        """How often these triangles' textures are halved, (n,), for pixels `finer` times as wide as the points'."""
-        faces = self.dressed.faces.index_select(0, triangle)
-        size = (
-            raster.area(*(points.index_select(0, faces[:, corner]) for corner in range(3))).abs() / finer**2
-        )
-        return self.textures.levels(self.table, self.dressed.part[triangle], self.uv_area[triangle], size)
-
-    def draw(self, buffer: Tensor, points: Tensor, size: tuple[int, int], *, spread: bool) -> None:
-        """Draw all triangles; `points` (N, 3) are pixels and depth. Skin, eyes and teeth only show their outside."""
-        for chosen, keep in ((self.solid, None), (self.clear, self._keep(points, size[1], spread))):
-            one_sided = None if keep else self.kinds[chosen] != CLOTH
-            faces = self.dressed.faces.index_select(0, chosen)
-            raster.draw(
-                buffer, points, faces, self.view[chosen], chosen, size=size, one_sided=one_sided, keep=keep
-            )
-
-    def _keep(self, points: Tensor, w: int, spread: bool) -> raster.Keep:
-        shrink = torch.zeros(len(self.kinds), dtype=torch.int64, device=points.device)
-        shrink[self.clear] = self.levels(points, self.clear, 1)
-        # each of a pixel's four samples asks for another alpha, so that alpha becomes coverage
-        # (not in the shadow map, which is smoothed in another way)
-        asked = torch.tensor([0.2, 0.7, 0.9, 0.4] if spread else [0.5] * 4, device=points.device)
-
-        def keep(triangle: Tensor, weight: Tensor, pixel: Tensor) -> Tensor:
-            corners = self.dressed.uv.index_select(0, triangle)
-            uv = (
-                corners[:, 0] * weight[:, :1] + corners[:, 1] * weight[:, 1:2] + corners[:, 2] * weight[:, 2:]
-            )
-            alpha = self.textures.alpha(
-                self.table, self.dressed.part.index_select(0, triangle), shrink.index_select(0, triangle), uv
-            )
-            sample = (pixel % w) % 2 + 2 * ((pixel // w) % 2)
-            lens = self.kinds.index_select(0, triangle) == GLASS
-            return alpha > torch.where(lens, CLEAR_LENS, asked[sample])
-
-        return keep
-
-
-def _mix(values: Tensor, faces: Tensor, weight: Tensor) -> Tensor:
-    """Interpolate what vertices (N, k) have over triangles: (n, k)."""
-    a, b, c = (values.index_select(0, faces[:, corner]) * weight[:, corner, None] for corner in range(3))
-    return a + b + c
-
-
-def _once_a_surface(
-    buffer: Tensor, part: Tensor, count: int, fine: tuple[int, int]
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Choose which samples to shade: in each pixel one for each surface in it.
-
-    Returns:
-        Where those samples are in `buffer` (n,), and of each its turn among its pixel's and its share of it.
-    """
-    h, w = fine[0] // FINER, fine[1] // FINER
-    tiles = buffer.view(count, h, FINER, w, FINER).permute(2, 4, 0, 1, 3).reshape(FINER * FINER, -1)
-    there = tiles < raster.FAR
-    owner = torch.where(there, part[(tiles & raster.INDEX_MASK).clamp(max=len(part) - 1)], -1)
-    depth = (tiles >> raster.INDEX_BITS) / raster.STEPS
-    pixel = torch.arange(count * h * w, device=buffer.device)
-    corner = (pixel // w) * FINER * fine[1] + (pixel % w) * FINER
-    free = list(there.unbind(0))  # samples no chosen one stands for yet
-    chosen, turns, shares = [], [], []
-    for at in range(FINER * FINER):
-        new = free[at]
-        share = new.float()
-        for other in range(at + 1, FINER * FINER):
-            near = (depth[other] - depth[at]).abs() < SAME
-            covered = new & free[other] & (owner[other] == owner[at]) & near
-            free[other] = free[other] & ~covered
-            share += covered
-        rows = torch.nonzero(new).squeeze(1)
-        chosen.append(corner[rows] + (at // FINER) * fine[1] + at % FINER)
-        turns.append(torch.full_like(rows, at))
-        shares.append(share[rows] / FINER**2)
-    return torch.cat(chosen), (torch.cat(turns), torch.cat(shares))
 
 
 def _view_of_vertices(dressed: Dressed, of_figure: Tensor) -> Tensor:
