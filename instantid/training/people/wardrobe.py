@@ -7,7 +7,7 @@ import numpy as np
 from .colours import any_colour, jittered
 from .description import Colour, Garment, Identity
 from .draws import pick, weighted
-from .identities import is_male, sample_hair
+from .identities import HAIR_COLOURS, is_male, sample_hair
 
 # Whole outfits keep their own colours (a tint for all of it): dyeing would make trousers and shirt one colour.
 WOMEN_SUITS = ("female_casualsuit01", "female_casualsuit02", "female_elegantsuit01", "female_sportsuit01")
@@ -21,7 +21,8 @@ BOTTOMS = ("Tightjeans", "Tightjeans", "miniskirt", "JeansSkirt", "ShortJeans")
 SHOES = ("shoes01", "shoes02", "shoes03", "shoes04", "shoes05", "shoes06")
 HATS = ("fedora", "fedora_cocked", "Fishing_Hat_01", "pith_helmet")
 GLASSES = "glasses"
-DENIM: Colour = (0.24, 0.33, 0.5)
+DYES: tuple[Colour, ...] = (*(colour for colour, *_ in HAIR_COLOURS), (0.5, 0.12, 0.14), (0.55, 0.3, 0.42))
+"""Natural ones, dark red and rose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ def sample_outfit(
         glasses=Garment(name=GLASSES) if random.random() < extras else None,
         hat=_dyed(random, pick(random, HATS), 0.3) if random.random() < extras / 2 else None,
         hair=hair,
-        hair_colour=jittered(random, any_colour(random, most=0.6), 0.2) if dye else None,
+        hair_colour=jittered(random, pick(random, DYES), 0.15) if dye else None,
     )
 
 
