@@ -132,7 +132,7 @@ class Wardrobe:
 
     def _stand(self, figure: Figure, pose: Posed, vertices: list[Tensor], begin: int) -> Posed:
         """Put the figure's lowest point on the floor at its place."""
-        low = min(float(part[:, 1].min()) for part in vertices[begin:])
+        low = float(torch.stack([part[:, 1].min() for part in vertices[begin:]]).min())
         pelvis = pose.places[0].tolist()
         x, z = figure.place
         shift = torch.tensor([x - pelvis[0], -low, z - pelvis[2]], device=self.device)

@@ -18,7 +18,7 @@ NOSE, LEFT_MOUTH, RIGHT_MOUTH = 297, 7184, 3736
 """Vertices of the hm08 mesh: the tip of the nose, the outermost of the lips on either side."""
 PUPIL = 0.0143
 """Metres from an eye's middle to the front of its iris."""
-FACE_AHEAD, BODY_AHEAD = 0.018, 0.14
+FACE_AHEAD, BODY_AHEAD, HIP_AHEAD = 0.018, 0.13, 0.19
 """Metres something must be in front of a point to hide it: more than a pair of glasses, more than a limb is thick."""
 
 
@@ -107,6 +107,7 @@ def _visible(pixels: Tensor, away: Tensor, depth: Tensor) -> Tensor:
     inside = (x >= 0) & (y >= 0) & (x < w) & (y < h) & (away > 0)
     ahead = torch.full((17,), BODY_AHEAD)
     ahead[:5] = FACE_AHEAD
+    ahead[[5 + BODY_KEYPOINTS.index(f"{side}_hip") for side in ("left", "right")]] = HIP_AHEAD
     nearest = depth[y.clamp(0, h - 1), x.clamp(0, w - 1)]
     return inside & (nearest > away - ahead)
 

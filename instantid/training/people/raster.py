@@ -16,7 +16,7 @@ NEAR = 0.05
 STEPS = 1 << 20
 """Depths are told apart down to 1/STEPS metre; a triangle's number takes the low INDEX_BITS."""
 BOXES = (2, 3, 4, 6, 8, 12, 18, 28, 48, 96, 192, 384)
-AT_ONCE = 1 << 21
+AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 25}
 """Pixels tested in one go; bounds the memory."""
 
 Keep = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -88,7 +88,7 @@ def draw(
         step = torch.arange(box, device=points.device, dtype=torch.float32)
         dx, dy = step.repeat(box), step.repeat_interleave(box)
         offset = (dy * w + dx).long()
-        for part in chosen.split(max(1, AT_ONCE // (box * box))):
+        for part in chosen.split(max(1, AT_ONCE[points.device.type] // (box * box))):
             fx, fy, f0, gx, gy, g0, wide, high_ = plane.index_select(0, part)[..., None].unbind(1)
             u = fx * dx + fy * dy + f0  # (n, box * box)
             v = gx * dx + gy * dy + g0
@@ -127,7 +127,7 @@ def depth(buffer: Tensor) -> Tensor:
 
 
 def barycentric(a: Tensor, b: Tensor, c: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Weights (n, 3), right in perspective, of triangles' corners (n, 3), pixels and depth, at points of the picture."""
+    """Weights (n, 3), right in perspective, of triangles' corners (n, 3), pixels and depth, at points."""
     twice = area(a, b, c)
     u = ((b[:, 1] - c[:, 1]) * (x - c[:, 0]) + (c[:, 0] - b[:, 0]) * (y - c[:, 1])) / twice
     v = ((c[:, 1] - a[:, 1]) * (x - c[:, 0]) + (a[:, 0] - c[:, 0]) * (y - c[:, 1])) / twice

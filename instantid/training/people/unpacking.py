@@ -59,7 +59,8 @@ KINDS = {
 BEARDS = ("Full_beard", "Moustache")
 LEFT_OUT = (
     "Eyebrows_01", "Eyelashes_01", "HighPolyEyes", "HarveyCapeV1", "toenail", "Babydoll", "Teddy", "String3",
-    "frenchbra", "transparent_bra", "bandeau_bra", "female_panties_01", "bandbikinibra", "bandbikinislip", "BrazBikiniBra",
+    "frenchbra", "transparent_bra",
+    "bandeau_bra", "female_panties_01", "bandbikinibra", "bandbikinislip", "BrazBikiniBra",
     "BrazBikiniSlip", "F_Bikini_01", "armsleeve_fishnet_medium", "armsleeve_white_s", "Harvey_MadScientistGlovesV1",
     "Teeth_Shape01", "Teeth_Shape02", "Teeth_Shape03", "Teeth_Shape04", "Teeth_Shape05",
 )  # fmt: skip
