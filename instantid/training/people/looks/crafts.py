@@ -14,13 +14,14 @@ from .textures import borders, cells, mean_in_cells, noise, paper, slope, stroke
 def tiles(
     sheet: Sheet, spacing: float = 0.03, grout: str = "20242c", gap: float = 1.0, shine: float = 0.25
 ) -> Sheet:
-    """Stones or panes of glass, half as large on people, with the joints between them."""
+    """Stones or panes of glass, smaller on people, with the joints between them."""
     reach = spacing * min(sheet.size)
-    labels, _ = cells(*sheet.size, reach * (1 - 0.5 * sheet.person), sheet.random)
+    labels, _ = cells(*sheet.size, reach * (1 - 0.6 * sheet.person), sheet.random)
     image = mean_in_cells(sheet.image, labels)
     bright = 1 + shine * (sheet.random.random(labels.max() + 1, dtype=np.float32) - 0.5)
     joint = cv2.GaussianBlur(borders(labels), (0, 0), 0.35 * gap)
-    joint = np.clip(1.1 * joint / max(joint.max(), 1e-6), 0, 1)[..., None]
+    joint = np.clip(1.1 * joint / max(joint.max(), 1e-6), 0, 1)
+    joint = (joint * (1 - 0.6 * sheet.person))[..., None]  # or faces would lie behind bars
     return sheet.with_image(image * bright[labels][..., None] * (1 - joint) + joint * np.array(rgb(grout)))
 
 
@@ -129,7 +130,7 @@ def cracks(sheet: Sheet, spacing: float = 0.12, strength: float = 0.35) -> Sheet
     crack = wobble(borders(labels), sheet.random, 0.05, 0.015) * (
         noise(*sheet.size, 0.3, sheet.random) > 0.45
     )
-    return sheet.with_image(sheet.image * (1 - strength * crack[..., None]))
+    return sheet.with_image(sheet.image * (1 - strength * (crack * (1 - 0.7 * sheet.person))[..., None]))
 
 
 def cut_out(sheet: Sheet, width: float = 0.03, ground: str = "e8eaee") -> Sheet:

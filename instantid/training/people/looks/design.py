@@ -64,7 +64,7 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
         do(halftone, 0.022, 0.5, ink="147a7a"),
         do(misprint),
         do(rough_paper, 0.1),
-        do(grain, 0.07),
+        do(grain, 0.03),
     ),
     "Linocut": (do(levels), do(threshold), do(rough_paper, 0.05)),
     "Low Poly": (

@@ -78,7 +78,7 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
         in_front_of(facet_wall, ("b89868", "8a8a88", "5a6a80", "d0b888")),
         do(levels),
         do(tones, ("20242c", "5a6a78", "b09468", "e8d8b0"), 0.75),
-        do(facets, 0.085, fold=0.35, edges=0.15),
+        do(facets, 0.06, fold=0.2, edges=0.12),
         do(grain, 0.02),
     ),
     "Surrealism": (
@@ -109,7 +109,7 @@ LOOKS: Mapping[str, tuple[Step, ...]] = {
         do(curve, 0.75, 0.1, 0.75),
         do(grade, "806050", "f0d8b8", 0.3),
         do(paint, 0.018, 0.015, 0.1),
-        do(blotches, "e0d4c0", 0.5, 0.2, dark=False),
+        do(blotches, "e0d4c0", 0.35, 0.2, dark=False),
         do(cracks, 0.12, 0.4),
         do(rough_paper, 0.12),
     ),

@@ -56,7 +56,8 @@ def halftone(
     screen = 0.5 + 0.5 * np.sin(x * np.cos(a) - y * np.sin(a)) * np.sin(x * np.sin(a) + y * np.cos(a))
     dot = np.clip(3 * (screen - sheet.grey) + 0.5, 0, 1)[..., None]
     inked = sheet.image * 0.45 if ink is None else np.array(rgb(ink))
-    return sheet.with_image(sheet.image + strength * dot * (inked - sheet.image))
+    share = strength * dot * (1 - 0.5 * sheet.person[..., None])
+    return sheet.with_image(sheet.image + share * (inked - sheet.image))
 
 
 def pixelate(sheet: Sheet, across: int = 56) -> Sheet:
