@@ -126,9 +126,11 @@ class Renderer:
         colour[bare] = skins.apply(colour[bare], dressed.figure[part[bare]], uv[bare], mask)
         depth = depth.view(count, h, FINER, w, FINER).amin((2, 4))
         open_sky = crevices(depth, views)[view, y // FINER, x // FINER]
+        # hair lies in layers that would throw hard shadows on each other
+        lift = torch.where(kind == HAIR, 0.025, 0.002)[:, None]
         light = shade(
             pictures=pictures, views=views, at=view, kind=kind, colour=colour, normal=normal, towards=towards,
-            lit=shadows.lit(where + normal * 0.002, view), open_sky=open_sky,
+            lit=shadows.lit(where + normal * lift, view), open_sky=open_sky,
         )  # fmt: skip
         pixel = (view * h + y // FINER) * w + x // FINER
         layer = torch.zeros(count * h * w, 4, device=self.device)

@@ -95,7 +95,7 @@ class Textures:
         painted = torch.nonzero(table.coloured[part]).squeeze(1)
         if len(painted):
             of = part[painted]
-            pattern = 0.15 + 0.85 * (found[painted].mean(1) / table.light[of]).clamp(0, 2.6)
+            pattern = 0.25 + 0.75 * (found[painted].mean(1) / table.light[of]).clamp(0, 2.0)
             found[painted] = table.colour[of] * pattern[:, None]
         return found.clamp(0, 1)
 
