@@ -59,6 +59,8 @@ weights:
 .venv/ready-tests: requirements-test.txt | .venv/bin/python
 	@echo "==> Installing what the tests need"
 	@$(PIP) install -q -r requirements-test.txt
+	@echo "==> Fetching what rendered people are made of (140 MB, once)"
+	@.venv/bin/python -m instantid data fetch
 	@command -v chromium >/dev/null || { echo "==> Installing Chromium for the browser tests"; apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } || { echo "The browser tests need Chromium: apt-get install chromium"; exit 1; }
 	@touch $@
 

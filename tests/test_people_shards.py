@@ -223,3 +223,14 @@ def test_problems_are_told_on_the_command_line(made, tmp_path):
     ):
         run = CliRunner().invoke(app, ["data", *command])
         assert run.exit_code == 1 and run.exception.__class__ is SystemExit
+
+
+SAMPLE = Path(__file__).parents[1] / "assets" / "people-sample"
+
+
+def test_the_sample_in_the_repository_is_whole():
+    order = read_order(SAMPLE)
+    samples = [sample for file in sorted(SAMPLE.glob("*.tar")) for sample in read_shard(file)]
+    assert len(samples) == order.pictures
+    assert all(sample.image.shape == (order.size, order.size, 3) for sample in samples)
+    assert (SAMPLE / "README.md").read_text().startswith("---\nlicense: cc0-1.0")
