@@ -22,7 +22,8 @@ def both(**angles: Angles) -> dict[str, Angles]:
 HANGING = both(shoulder=(4, 9, 0), elbow=(16, 0, 0))
 ON_HIPS = both(shoulder=(-14, 42, -42), elbow=(98, 0, 0), wrist=(10, 0, 0))
 FOLDED = {
-    "left_shoulder": (24, 2, -66), "left_elbow": (92, 0, 0), "right_shoulder": (32, 2, -62), "right_elbow": (88, 0, 0),
+    "left_shoulder": (24, 2, -66), "left_elbow": (92, 0, 0),
+    "right_shoulder": (32, 2, -62), "right_elbow": (88, 0, 0),
 }  # fmt: skip
 CLASPED = both(shoulder=(14, 8, -42), elbow=(58, 0, 0))
 BEHIND = both(shoulder=(-28, 14, -30), elbow=(42, 0, 0))
