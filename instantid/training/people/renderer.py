@@ -5,7 +5,6 @@ Each step is in a module of its own: `dressing` builds triangles, `camera` finds
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -205,11 +204,6 @@ def _project(points: Tensor, view: Tensor, views: Sequence[View]) -> Tensor:
     return torch.cat([(there[:, :2] / z.clamp(min=raster.NEAR / 2) * focal + centre) * FINER, z], 1)
 
 
-@lru_cache(maxsize=2)
-def _renderer(device: str) -> Renderer:
-    return Renderer(device)
-
-
 def render(pictures: Sequence[Picture], device: str = "cpu") -> list[Rendered]:
-    """Render pictures with a renderer that is kept between calls."""
-    return _renderer(device).render(pictures)
+    """Render pictures once; who renders often keeps a `Renderer`, which takes a second to make."""
+    return Renderer(device).render(pictures)
