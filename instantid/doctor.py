@@ -4,13 +4,14 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
 from . import bundles, loading
 from .bundles import Bundle
+from .library import WANTED, Library
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ("requirements.txt", "requirements-cpu.txt")  # README's two ways to install
@@ -28,9 +29,10 @@ class Finding:
     repair: str | None = None
 
 
-def examine(bundle: str | Path) -> list[Finding]:
-    """Look at Python, packages, device, face runtime, OpenCV and each part of the bundle."""
-    opened = loading.open_bundle(bundle)
+def examine(bundle: str | Path, models: Sequence[Path] = ()) -> list[Finding]:
+    """Look at Python, packages, device, face runtime, OpenCV, each part of the bundle and folders of models."""
+    library = Library(models)
+    opened = library.complete(loading.open_bundle(bundle))
     return [
         Finding(
             "Python", f"{platform.python_version()} on {platform.platform()}", sys.version_info >= (3, 11)
@@ -41,6 +43,7 @@ def examine(bundle: str | Path) -> list[Finding]:
         _opencv(),
         _space(opened),
         *_parts(opened),
+        *_models(library),
     ]
 
 
@@ -150,7 +153,22 @@ def _parts(bundle: Bundle) -> Iterator[Finding]:
         elif part.name in needed:
             yield Finding(part.name, f"{where}: {part.problem}", False, bundle.fetch_command(part.name))
         else:
-            yield Finding(part.name, f"{where}: not here; only some requests need it")
+            yield Finding(
+                part.name, f"{where}: not here; only some requests need it; licence: {part.licence}"
+            )
+
+
+def _models(library: Library) -> Iterator[Finding]:
+    if library.folders:
+        counts = {kind: len(library.names(kind)) for kind in WANTED}
+        told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        folders = " and ".join(map(str, library.folders))
+        repair = (
+            None
+            if any(counts.values())
+            else "Give the folder of ComfyUI or A1111 itself, or its models folder."
+        )
+        yield Finding("Models", f"{told} in {folders}", repair is None, repair)
 
 
 def _installed(name: str) -> str | None:

@@ -78,6 +78,8 @@ TINY = Sizes(
     controlnets=("canny", "pose", "depth"),
 )
 
+LICENCE = "Apache-2.0. Random weights, made on this machine from a seed."
+
 
 def build(folder: Path, sizes: Sizes = MINI, *, faces: dict | None = None, seed: int = 0) -> Path:
     """Write the bundle into `folder` (whole, or not at all) and return it.
@@ -114,16 +116,22 @@ def _write(folder: Path, sizes: Sizes, faces: dict | None, seed: int) -> None:
         _image_encoder(sizes).save_pretrained(folder / "image_encoder")
         for name in sizes.controlnets[1:]:
             _controlnet(unet).save_pretrained(folder / "controlnets" / name)
-    description = {
-        "name": sizes.name,
-        "untrained": True,
+    parts = {
         "base": "base",
         "identitynet": "ControlNetModel",
         "identity_adapter": "ip-adapter.bin",
-        "faces": faces,
-        "controlnets": {name: f"controlnets/{name}" for name in sizes.controlnets},
         "style_adapter": "ip-adapter-style.safetensors",
         "image_encoder": "image_encoder",
+    }
+    controlnets = {name: f"controlnets/{name}" for name in sizes.controlnets}
+    made_here = [*parts, *(f"controlnets.{name}" for name in controlnets)]
+    description = {
+        "name": sizes.name,
+        "untrained": True,
+        **parts,
+        "faces": faces,
+        "controlnets": controlnets,
+        "licences": dict.fromkeys(made_here, LICENCE),
         "defaults": {
             "width": sizes.side,
             "height": sizes.side,

@@ -15,6 +15,7 @@ from .request import Result, Step
 OnStep = Callable[[int, int, Image.Image | None], bool | None]
 Tell = Callable[[int, int, Image.Image | None, str], bool | None]
 """`OnStep`, and a note on what is going on."""
+THREAD = "generate"  # that runs go on in
 HEARTBEAT = 1.0  # seconds between signs of life
 
 
@@ -67,7 +68,7 @@ def stream(run: Callable[[Tell], Result]) -> Iterator[Step | Result]:
         except BaseException as error:  # handed to the consumer, who raises it
             events.put(error)
 
-    threading.Thread(target=work, name="generate", daemon=True).start()
+    threading.Thread(target=work, name=THREAD, daemon=True).start()
     try:
         last = Step(0, 1, None, "Waiting for other pictures")
         while True:

@@ -647,7 +647,7 @@ BAD = doctor.Finding("OpenCV", "none", False, "pip install " + "opencv-python " 
 
 @pytest.mark.parametrize(("findings", "code"), [([GOOD], 0), ([GOOD, BAD], 1)])
 def test_doctor_tells_what_it_found_and_ends_accordingly(monkeypatch, findings, code):
-    monkeypatch.setattr(doctor, "examine", lambda bundle: findings)
+    monkeypatch.setattr(doctor, "examine", lambda bundle, models: findings)
     result = run("doctor")
     assert result.exit_code == code
     assert "ok   Python: 3.13 on [Linux]" in result.stderr
@@ -656,7 +656,7 @@ def test_doctor_tells_what_it_found_and_ends_accordingly(monkeypatch, findings, 
 
 @pytest.mark.parametrize(("problems", "code"), [([], 0), (["black"], 1)])
 def test_a_trial_ends_by_what_it_found(monkeypatch, tmp_path, portrait_bundle, problems, code):
-    monkeypatch.setattr(doctor, "examine", lambda bundle: [GOOD])
+    monkeypatch.setattr(doctor, "examine", lambda bundle, models: [GOOD])
     monkeypatch.setattr(trial, "run", lambda engine, folder, tell: tell("ok a") or [Outcome("a", problems)])
     monkeypatch.setattr(hosting, "load_engine", lambda *args, **kwargs: None)
     result = run("doctor", "--try", "--bundle", portrait_bundle, "--out", tmp_path / "t")

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 from packaging.requirements import Requirement
+from safetensors.torch import save_file
 from test_faces import opencv_folder as opencv_folder
 
 from instantid import bundles, doctor
@@ -196,7 +197,7 @@ def test_a_whole_bundle_has_good_parts_with_size_and_licence(tiny):
     found = parts(doctor.examine(tiny))
     assert {"Python", "Packages", "Device", "Face runtime", "OpenCV", "Disk"} < found.keys()
     for name in ("base", "identitynet", "identity_adapter", "controlnets.canny"):
-        assert found[name].good and "MiB; licence: not stated" in found[name].found
+        assert found[name].good and "MiB; licence: Apache-2.0. Random weights" in found[name].found
     assert "faces" not in found  # it has none, and needs none for ready faces
 
 
@@ -237,3 +238,14 @@ def test_an_unknown_bundle_is_refused(tmp_path):
 def test_an_old_python_is_a_finding(tiny, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 10, 4))
     assert not parts(doctor.examine(tiny))["Python"].good
+
+
+def test_model_folders_are_counted_by_kind_and_give_the_bundle_its_parts(tiny, tmp_path):
+    (tmp_path / "loras").mkdir()
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(1, 1)}, tmp_path / "loras" / "film.safetensors")
+    found = parts(doctor.examine(tiny, [tmp_path]))["Models"]
+    assert found.good and "0 checkpoints, 1 loras, 0 vaes, 0 embeddings" in found.found
+    (tmp_path / "empty").mkdir()
+    assert not parts(doctor.examine(tiny, [tmp_path / "empty"]))["Models"].good
+    with pytest.raises(BundleError, match="no folder"):
+        doctor.examine(tiny, [tmp_path / "nowhere"])

@@ -194,11 +194,11 @@ def test_mini_is_built_with_its_faces_once(cache, opencv_folder, monkeypatch):
     assert bundle.name == "mini" and bundle.untrained
     assert all(part.present for part in bundle.parts())
     assert bundle.require("faces").resolve() == cache / "faces-opencv"
-    built = (cache / "mini-untrained-v2" / "bundle.json").stat().st_mtime_ns
+    built = (bundles.mini_folder(cache) / "bundle.json").stat().st_mtime_ns
     monkeypatch.setattr(bundles.face_files.subprocess, "run", forbid)
     hosting.open_bundle("mini")
     assert len(fetched) == 1
-    assert (cache / "mini-untrained-v2" / "bundle.json").stat().st_mtime_ns == built
+    assert (bundles.mini_folder(cache) / "bundle.json").stat().st_mtime_ns == built
 
 
 def test_nothing_is_fetched_unasked_for_other_bundles(cache, tiny, tmp_path, monkeypatch):

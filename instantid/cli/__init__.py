@@ -1,9 +1,13 @@
 """`python -m instantid …`: pictures, weights and a look at the machine, without the page. A module per command."""
 
+import os
+import sys
+import threading
 from collections.abc import Callable
 
 import typer
 
+from ..progress import THREAD
 from . import batch, data, doctor, fetch, generate, people
 from .terminal import quieten as quieten
 from .terminal import told
@@ -55,4 +59,12 @@ app = _all_commands()
 
 def main() -> None:
     """The entry point of `python -m instantid`."""
-    app(prog_name="python -m instantid")
+    try:
+        app(prog_name="python -m instantid")
+    except SystemExit as end:
+        if any(thread.name == THREAD for thread in threading.enumerate()):
+            # A stopped run goes on to the end of its step, and torch aborts when Python ends under it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 1)
+        raise

@@ -1,6 +1,7 @@
 """`batch`: a folder of faces × prompts × styles."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,9 +108,10 @@ def _run(events: Any) -> Sequence[Any]:
         BarColumn(),
         TextColumn("{task.completed:g} of {task.total}"),
     )
-    with Progress(*columns, TextColumn("{task.fields[left]}"), console=console, transient=True) as bar:
+    shown = Progress(*columns, TextColumn("{task.fields[left]}"), console=console, transient=True)
+    with closing(events) as running, shown as bar:  # Ctrl-C cancels the picture
         task = bar.add_task("Looking at what is there", total=None, left="")
-        for event in events:
+        for event in running:
             part = event.step.step / event.step.total if event.step else 0
             left = "" if event.seconds_left is None else f"{_time(event.seconds_left)} left"
             bar.update(

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from ..errors import InvalidRequest
-from .terminal import BundleOption, DeviceOption, PlacementOption, console, load_engine
+from .terminal import BundleOption, DeviceOption, ModelsOption, PlacementOption, console, load_engine
 
 
 def doctor(
@@ -16,6 +16,7 @@ def doctor(
         bool, typer.Option("--try", help="Load it, run every mode, write a page of pictures.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the page of --try.")] = Path("trial"),
+    models: ModelsOption = None,
     device: DeviceOption = None,
     placement: PlacementOption = None,
 ) -> None:
@@ -24,7 +25,7 @@ def doctor(
 
     if try_ and out.exists() and not out.is_dir():
         raise InvalidRequest(f"--out wants a folder for the page of --try; {out} is a file.")
-    findings = checks.examine(bundle)
+    findings = checks.examine(bundle, models or ())
     for finding in findings:
         mark = "[green]ok[/green]  " if finding.good else "[red]bad[/red] "
         console.print(f"{mark} {escape(finding.subject)}: {escape(finding.found)}")
@@ -34,7 +35,9 @@ def doctor(
         from .. import trial
 
         outcomes = trial.run(
-            load_engine(bundle, device, placement), out, lambda line: console.print(line, markup=False)
+            load_engine(bundle, device, placement, models=models or ()),
+            out,
+            lambda line: console.print(line, markup=False),
         )
         console.print(f"Wrote {out / 'index.html'}. Open it in a browser.", markup=False)
         raise typer.Exit(1 if any(outcome.problems for outcome in outcomes) else 0)

@@ -1,6 +1,7 @@
 """`generate`: a picture from the command line."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,9 +94,10 @@ def generate(
 
 def _run(engine: Any, request: Request) -> Result:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    shown = Progress(*columns, console=console, transient=True)
+    with closing(engine.stream(request)) as running, shown as bar:  # Ctrl-C cancels the picture
         task = bar.add_task("Generating", total=None)
-        for event in engine.stream(request):
+        for event in running:
             if isinstance(event, Step):
                 bar.update(
                     task, completed=event.step, total=event.total, description=event.note or "Generating"

@@ -127,9 +127,10 @@ def _thresholds(text: str) -> dict[str, Any]:
 def _lora(text: str) -> Lora:
     source, _, strength = text.rpartition("=")
     try:
-        return Lora(source=source, strength=float(strength)) if source else Lora(source=text)
+        number = float(strength)
     except ValueError:  # a name with = in it
         return Lora(source=text)
+    return Lora(source=source, strength=number) if source else Lora(source=text)
 
 
 def _named(text: str, wanted: str) -> tuple[str, str]:
