@@ -17,7 +17,8 @@ LAYERS = [
     "people image_files",
     "request dotted",
     "images styles bundles face_drawing views saved_person",
-    "prints provenance adapter_file lora_file inversion_file library mini_tokenizer saved_people regions placing face_measures",
+    "prints provenance adapter_file lora_file inversion_file library mini_tokenizer saved_people regions placing "
+    "face_measures",
     "metadata branches vocabulary",
     "batch",
     "faces controls identity nets single_files style_reference body prompts schedulers "
@@ -39,7 +40,8 @@ UI_MAY_IMPORT = {
 
 ONLY_IN = {"gradio": "app ui", "insightface": "faces"}
 WITHOUT_MODELS = (
-    "errors request styles images image_files faces face_drawing dotted prints metadata batch bundles library ui"
+    "errors request styles images image_files faces face_drawing dotted prints metadata batch bundles "
+    "library ui"
 )
 NEVER_IN = dict.fromkeys(("torch", "diffusers", "transformers"), WITHOUT_MODELS)
 FACE_CLASSES = {"FaceDetectorYN", "FaceRecognizerSF"}  # OpenCV's
