@@ -94,7 +94,7 @@ def test_a_run_can_be_cancelled_and_the_next_one_works(chromium, app):
     driver.upload_face(page, real_photos.ASTRONAUT)
     driver.set_steps(page, 150)
     driver.press(page, "Generate")
-    expect(driver.status(page)).to_contain_text(re.compile(r"Step [1-9]"), timeout=PATIENCE)
+    expect(driver.status(page)).to_contain_text(re.compile(r"Painting · step [1-9]"), timeout=PATIENCE)
     driver.press(page, "Cancel")
     expect(driver.status(page)).to_contain_text("Cancelled", timeout=PATIENCE)
     driver.set_steps(page, 2)
