@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from .brushes import on_white
-from .crafts import bricks, carve, cloth, facets, layers, rough_paper, smooth, stitches, tiles
 from .grounds import backdrop, room
+from .handmade import bricks, carve, cloth, facets, layers, rough_paper, smooth, stitches, tiles
 from .light import blotches, curve, levels
 from .outdoors import city
 from .places import in_front_of

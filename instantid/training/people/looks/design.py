@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from .brushes import lines
-from .crafts import cut_out, facets, rough_paper, smooth
 from .grounds import backdrop, facet_wall, flat, lights, rays, shapes, waves
+from .handmade import cut_out, facets, rough_paper, smooth
 from .light import curve, grade, grain, levels, rim, scan_lines, tones, two_lights
 from .outdoors import grid_horizon, mountains, wood
 from .places import in_front_of

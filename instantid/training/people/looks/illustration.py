@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from .brushes import hatch, lines, on_white, paint, pencil, watercolour
-from .crafts import tiles
 from .grounds import arches, facet_wall, flat, rays
+from .handmade import tiles
 from .light import curve, glow, grade, levels, rim, side_light, tones
 from .outdoors import city, meadow, mountains, wood
 from .places import falling, in_front_of, mist

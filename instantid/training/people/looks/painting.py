@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from .brushes import lines, paint, watercolour
-from .crafts import cloth, cracks, facets, rough_paper, stitches
 from .grounds import backdrop, facet_wall, flat, rays, waves
+from .handmade import cloth, cracks, facets, rough_paper, stitches
 from .light import blotches, curve, grade, grain, levels, side_light, soften, tones, vignette
 from .outdoors import desert, meadow, mountains
 from .places import falling, in_front_of

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from .crafts import smooth
 from .grounds import backdrop, flat, lights, room
+from .handmade import smooth
 from .light import (
     blotches,
     blur_behind,
