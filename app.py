@@ -75,7 +75,6 @@ def make_studio(
         yield from hosting.errors_told(standby.stream(request))
 
     on_gpu = spaces.GPU(generate, duration=hosting.seconds)
-    present = {part.name for part in bundle.parts() if part.present}
     return Studio(
         generate=lambda request: hosting.errors_raised(on_gpu(request)),
         find_faces=(lambda photo: standby.wait().find_faces(photo)) if bundle.faces else None,
@@ -89,7 +88,7 @@ def make_studio(
         schedulers=get_args(SchedulerName),
         controls=controls.usable(bundle),
         readable_controls=controls.readable(bundle),
-        style_reference={"style_adapter", "image_encoder"} <= present,
+        style_reference=bundle.present(*bundles.STYLE_PARTS),
         recipes={name: vars(recipes.RECIPES[name]) for name in recipes.usable(bundle)},
         weights=lambda: {kind: library.names(kind) for kind in WANTED},
         open_weights=only_here(options),

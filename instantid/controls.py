@@ -29,21 +29,19 @@ def net_part(bundle: Bundle, name: ControlName) -> str | None:
 
 def usable(bundle: Bundle) -> tuple[ControlName, ...]:
     """The controls that can be used as things stand, with a ready map at least: their ControlNet is here."""
-    present = _present(bundle)
-    return tuple(name for name in get_args(ControlName) if net_part(bundle, name) in present)
+    return tuple(
+        name for name in get_args(ControlName) if (part := net_part(bundle, name)) and bundle.present(part)
+    )
 
 
 def readable(bundle: Bundle) -> tuple[ControlName, ...]:
     """The maps that can be read off a photo as things stand; canny always, the others by an annotator."""
-    present = _present(bundle)
-    names = [name for name in get_args(ControlName) if name == "canny" or f"annotators.{name}" in present]
+    names = [
+        name for name in get_args(ControlName) if name == "canny" or bundle.present(f"annotators.{name}")
+    ]
     if find_spec("controlnet_aux") is None and "pose" in names:
         names.remove("pose")  # the install without CUDA leaves it out
     return tuple(names)
-
-
-def _present(bundle: Bundle) -> set[str]:
-    return {part.name for part in bundle.parts() if part.present}
 
 
 class Annotators:

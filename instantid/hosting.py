@@ -32,7 +32,7 @@ def choose_bundle() -> tuple[str, str]:
     sdxl = bundles.open_bundle("sdxl")
     needed = bundles.essential_parts(sdxl)
     try:
-        missing = [part.name for part in sdxl.parts() if part.name in needed and not part.present]
+        missing = [part for part in needed if not sdxl.present(part)]
     except InstantIDError as error:  # a damaged lock file must not keep `mini` from running
         return "mini", f"the published weights cannot be used: {error}"
     if missing:

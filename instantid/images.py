@@ -122,6 +122,12 @@ def fit(photo_size: tuple[int, int], canvas_size: tuple[int, int], *, cover: boo
     return Fit(photo_size, canvas_size, offset, placed)
 
 
+def shows(box: np.ndarray, width: int, height: int) -> bool:
+    """Whether any of `box` (x1 y1 x2 y2), its corners truncated to whole pixels, lies on a canvas."""
+    x1, y1, x2, y2 = (int(value) for value in box)
+    return max(x1, 0) < min(x2, width) and max(y1, 0) < min(y2, height)
+
+
 def box_mask(box: np.ndarray, width: int, height: int) -> np.ndarray:
     """Return a (height, width) float32 mask: 1 inside `box` (x1 y1 x2 y2 in canvas pixels), else 0.
 
@@ -130,15 +136,15 @@ def box_mask(box: np.ndarray, width: int, height: int) -> np.ndarray:
     Raises:
         InvalidRequest: the box has no pixel on the canvas.
     """
-    x1, y1, x2, y2 = (max(0, int(value)) for value in box)
-    mask = np.zeros((height, width), dtype=np.float32)
-    mask[y1:y2, x1:x2] = 1
-    if not mask.any():
+    if not shows(box, width, height):
         raise InvalidRequest(
             f"The face lies outside the {width}×{height} canvas: "
             f"its box is {[round(float(value)) for value in box]}. "
             "Move the face onto the canvas, or turn the face region off."
         )
+    x1, y1, x2, y2 = (max(0, int(value)) for value in box)
+    mask = np.zeros((height, width), dtype=np.float32)
+    mask[y1:y2, x1:x2] = 1
     return mask
 
 

@@ -91,7 +91,7 @@ class Library:
         `bundle.parts()` shows where each comes from. What a name does not tell for sure is left alone.
         """
         found = {}
-        for status in bundle.parts():
+        for status in bundle.parts() if self.folders else ():
             if not status.present:
                 path = model_folders.find_part(self.folders, status.name, status.source)
                 if path is not None:

@@ -63,7 +63,7 @@ def load(bundle: Bundle, dtype: torch.dtype) -> Models:
     pipeline = loading.load_pipeline(bundle, dtype)
     preview = Preview(pipeline.vae)
     others, width = [], None
-    if any(part.name == "style_adapter" and part.present for part in bundle.parts()):
+    if bundle.present("style_adapter"):
         path = bundle.require("style_adapter")
         weights = read_style_adapter(path)
         check_style_fit(weights, pipeline.unet, path)

@@ -6,6 +6,7 @@ from math import ceil
 from PIL import Image
 
 from .errors import InvalidRequest
+from .images import shows
 from .nets import Guide
 from .painting import OnPass, Painter, Start
 from .people import Face
@@ -81,7 +82,7 @@ def make(
         for person, face in enumerate(faces_in(find(picture), there)):
             on_pass = next(reports)
             if face is None:
-                nowhere = there.free_pose or not _shows(there.faces[person], picture)
+                nowhere = there.free_pose or not shows(there.faces[person].box, *picture.size)
                 instead = "it was left as it is" if nowhere else "the planned place was painted again"
                 notes.append(
                     f"Face detail: no face was found in picture {i + 1} for person {person + 1}; {instead}."
@@ -98,12 +99,6 @@ def faces_in(found: Sequence[Face], there: Scene) -> list[Face | None]:
     if there.free_pose:
         return [found[0] if found else None]
     return assigned(found, there.faces)
-
-
-def _shows(face: Face, picture: Image.Image) -> bool:
-    """Whether any of a face's box, in whole pixels, lies on a picture."""
-    x1, y1, x2, y2 = (int(value) for value in face.box)
-    return max(x1, 0) < min(x2, picture.width) and max(y1, 0) < min(y2, picture.height)
 
 
 def _steps(request: Request, field: str) -> int:

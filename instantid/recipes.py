@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .bundles import Bundle, Defaults
-from .errors import BundleError, DownloadError, InvalidRequest
+from .errors import InvalidRequest
 from .request import RecipeName, Request, SchedulerName
 
 OFF = 1.0  # the guidance scale at which nothing is guided: one pass through the networks per step, not two
@@ -96,14 +96,7 @@ RECIPES: dict[RecipeName, Recipe] = {
 
 def usable(bundle: Bundle) -> tuple[RecipeName, ...]:
     """The recipes whose weights are on this machine."""
-    present = []
-    for name, recipe in RECIPES.items():
-        try:
-            bundle.require(recipe.lora)
-        except (BundleError, DownloadError):
-            continue
-        present.append(name)
-    return tuple(present)
+    return tuple(name for name, recipe in RECIPES.items() if bundle.present(recipe.lora))
 
 
 def weights(name: RecipeName, bundle: Bundle) -> tuple[Path, float]:

@@ -192,7 +192,7 @@ def _pose(
     if len(request.people) == 1:
         found = [_face(chosen, leading, finder, name=name)]
     else:
-        found = _faces(leading, finder)
+        found = _needed(finder).find(leading)
         if len(found) < len(request.people):
             raise InvalidRequest(
                 f"There are {len(request.people)} people, but {_count(found)} in {name}. Choose one with a face for "
@@ -230,10 +230,6 @@ def _part(request: Request, scene: Scene) -> np.ndarray | None:
 
 def _open(reference: Photo | Portrait | Face) -> Image.Image | None:
     return images.open_image(reference.image) if isinstance(reference, Photo) else None
-
-
-def _faces(photo: Image.Image, finder: faces.FaceFinder | None) -> list[Face]:
-    return _needed(finder).find(photo)
 
 
 def _needed(finder: faces.FaceFinder | None) -> faces.FaceFinder:

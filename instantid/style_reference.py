@@ -15,12 +15,11 @@ from PIL import Image
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from .branches import Source
-from .bundles import Bundle
+from .bundles import STYLE_PARTS, Bundle
 from .errors import BundleError, InvalidRequest
 from .images import open_image
 from .request import Request, StyleMode
 
-PARTS = ("style_adapter", "image_encoder")
 STYLE_PLACE = 1  # in the first up block, which has one attention more than its layers (section 3.3)
 
 
@@ -122,14 +121,14 @@ def check_bundle(bundle: Bundle) -> None:
         BundleError: it names no style adapter or no image encoder.
         DownloadError: they have not been fetched.
     """
-    if lacking := [part for part in PARTS if not bundle.has(part)]:
+    if lacking := [part for part in STYLE_PARTS if not bundle.has(part)]:
         raise BundleError(
             f"The bundle “{bundle.name}” cannot follow a style picture: its bundle.json names no "
             f"{' and no '.join(lacking)}. Add them, such as “h94/IP-Adapter/sdxl_models/ip-adapter_sdxl.safetensors” "
             "and “h94/IP-Adapter/sdxl_models/image_encoder” for an SDXL base, and fetch them with: "
             f"{bundle.fetch_command()}. Or take style_image out."
         )
-    for part in PARTS:
+    for part in STYLE_PARTS:
         bundle.require(part)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from . import controls, metadata, recipes
+from .bundles import STYLE_PARTS
 from .engine import Engine
 from .errors import Cancelled, InstantIDError
 from .recipes import RECIPES
@@ -125,8 +126,7 @@ def _possible(engine: Engine) -> list[Mode]:
     """Modes whose weights are here; what was not fetched cannot be tried."""
     bundle = engine.bundle
     readable = set(controls.usable(bundle)) & set(controls.readable(bundle))
-    present = {part.name for part in bundle.parts() if part.present}
-    with_style = {"style_adapter", "image_encoder"} <= present
+    with_style = bundle.present(*STYLE_PARTS)
     steps = recipes.usable(bundle)
     return [
         mode

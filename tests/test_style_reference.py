@@ -470,7 +470,7 @@ def test_a_style_goes_with_several_people(engine, asked, face):
 
 def test_a_bundle_without_the_parts_makes_plain_pictures_and_says_why_no_styled_ones(copy, engine, asked):
     description = json.loads((copy / "bundle.json").read_text())
-    for part in style_reference.PARTS:
+    for part in bundles.STYLE_PARTS:
         del description[part]
     (copy / "bundle.json").write_text(json.dumps(description))
     bare = Engine.load(copy, device="cpu")

@@ -166,8 +166,13 @@ class Bundle(BaseModel):
             return Path(place.inside).suffix in weight_files.WEIGHTS
         return place.is_file()
 
+    def present(self, *parts: str) -> bool:
+        """Whether the bundle names these parts and they lie here whole. No other part's files are looked at."""
+        sources = self.sources
+        return all(part in sources and self._status(part, sources[part]).present for part in parts)
+
     def parts(self) -> list[PartStatus]:
-        """Every part as it stands on this machine, for `doctor`, `fetch` and the page."""
+        """Every part as it stands on this machine, for `doctor` and `fetch`."""
         return [self._status(part, source) for part, source in self.sources.items()]
 
     def _status(self, part: str, source: str) -> PartStatus:

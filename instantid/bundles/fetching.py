@@ -7,6 +7,7 @@ from .bundle import UNSTATED, Bundle
 from .face_files import fetch_face_files
 from .hub_parts import HubSource
 
+STYLE_PARTS = ("style_adapter", "image_encoder")  # what following a style picture needs
 ESSENTIAL = ("base", "identitynet", "identity_adapter", "faces", "vae")
 
 

@@ -45,7 +45,7 @@ def fetch(
     parts = tuple(part or (opened.sources if everything else bundles.essential_parts(opened)))
     for name in parts:
         opened.place(name)  # refuses what the bundle does not have
-    missing = [status.name for status in opened.parts() if status.name in parts and not status.present]
+    missing = [name for name in parts if not opened.present(name)]
     if missing:
         console.print(bundles.licence_notice(opened, missing), markup=False)
         if not yes and not typer.confirm("Fetch them on these terms?", err=True):
