@@ -41,6 +41,10 @@ def make(
     together: Annotated[
         float, typer.Option(min=0, max=1, help="Share of scenes with two or three people.")
     ] = 0.12,
+    framing: Annotated[
+        list[str],
+        typer.Option(help="Only such pictures: close-up, portrait, half, full body, cropped or turned; repeatable."),
+    ] = (),
     seed: Annotated[int, typer.Option(min=0, help="Of all draws.")] = 0,
     depth: Annotated[bool, typer.Option(help="Also keep depth maps.")] = True,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of WebP.")] = 88,
@@ -59,6 +63,7 @@ def make(
         size=size,
         looks=looks,
         together=together,
+        framings=tuple(framing),
         seed=seed,
         depth=depth,
         quality=quality,

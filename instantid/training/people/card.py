@@ -69,6 +69,7 @@ def _front() -> str:
 
 def _about(order: Order) -> str:
     flags = [f"--people {order.people} --views {order.views} --size {order.size} --looks {order.looks}"]
+    flags += [f'--framing "{framing}"' for framing in order.framings]
     flags += [f"--seed {order.seed}"] + ([] if order.depth else ["--no-depth"])
     return (
         "Many pictures of each of many people, with everything about them known. Made by InstantID Studio:\n\n"

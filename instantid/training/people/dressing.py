@@ -151,7 +151,7 @@ class Wardrobe:
         who = figure.identity
         hair_colour = _linear(figure.hair_colour or who.hair_colour)
         hair = who.hair if figure.hair is None else figure.hair or None
-        brow = _linear(who.brow_colour) if who.brow_colour else tuple(0.5 * part for part in hair_colour)
+        brow = _linear(who.brow_colour) if who.brow_colour else tuple(0.75 * part for part in hair_colour)
         worn = [
             ("body", Material(kind=SKIN, texture=f"skins/{who.skin}", other=f"skins/{who.skin_other or who.skin}",
                               mix=who.skin_mix, tint=who.skin_tint)),

@@ -29,7 +29,13 @@ def compose(order: Order, person: int, view: int) -> Picture:
     """Draw a scene of somebody, alone or with others of the data set; the person comes first."""
     numbers = [person, *order.companions_of(person, view)]
     identities = [sample_identity(number, seed=order.seed) for number in numbers]
-    return sample_picture(identities, seed=order.seed_of(person, view), width=order.size, height=order.size)
+    return sample_picture(
+        identities,
+        seed=order.seed_of(person, view),
+        framing=order.framing_of(person, view),
+        width=order.size,
+        height=order.size,
+    )
 
 
 def open_renderer(device: str, threads: int | None = None) -> Render:

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...errors import InvalidRequest
 from .looks import LOOKS
+from .scenes import FRAMINGS
 
-FORMAT = 1  # rises when the same order would write other files
+FORMAT = 2  # rises when the same order would write other files
 NAME = "dataset.json"
 ALL_LOOKS = -1
 
@@ -26,6 +27,8 @@ class Order:
         looks: further pictures of each scene, each in another preset's look; `ALL_LOOKS` for every one.
         seed: of all draws.
         together: share of scenes with one or two others of these people.
+        framings: names of `scenes.FRAMINGS` that scenes with one person are drawn from, all alike; empty: all, by
+            how likely each is.
         depth: also keep depth maps, which are as large as the pictures.
         quality: of WebP, 1 to 100.
         people_per_shard: a shard is what a stopped run has to make again.
@@ -36,6 +39,7 @@ class Order:
     size: int = 192
     looks: int = 1
     together: float = 0.12
+    framings: tuple[str, ...] = ()
     seed: int = 0
     depth: bool = True
     quality: int = 88
@@ -56,6 +60,11 @@ class Order:
                 raise InvalidRequest(
                     f"{name} of a data set lies between {low} and {high}; got {getattr(self, name)}."
                 )
+
+        if unknown := set(self.framings) - set(FRAMINGS):
+            raise InvalidRequest(
+                f"No framing is called {min(unknown)!r}. There are: {', '.join(FRAMINGS)}."
+            )
 
     @property
     def shards(self) -> int:
@@ -93,6 +102,13 @@ class Order:
             return names
         random = np.random.default_rng([self.seed, person, view, 0x100C])
         return [names[i] for i in random.permutation(len(names))[: self.looks]]
+
+    def framing_of(self, person: int, view: int) -> str | None:
+        """How a scene with one person is framed; None: as is likely."""
+        if not self.framings or self.companions_of(person, view):
+            return None
+        random = np.random.default_rng([self.seed, person, view, 0xF2A])
+        return self.framings[random.integers(len(self.framings))]
 
     def seed_of(self, person: int, view: int) -> int:
         """A scene's seed, below 2**31."""
@@ -140,6 +156,7 @@ def read_order(folder: Path) -> Order:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         made_by = content.pop("format")
+        content["framings"] = tuple(content.get("framings", ()))
         order = Order(**content)
     except OSError:
         raise InvalidRequest(

@@ -102,9 +102,14 @@ CALM = {
 
 # Apple's ARKit names; what goes together and how far it may go before it looks put on.
 EXPRESSIONS: dict[str, dict[str, float]] = {
-    "neutral": {},
+    # The mesh at rest looks stern: its brows are low and its mouth's corners hang.
+    "neutral": {
+        "mouthSmileLeft": 0.22, "mouthSmileRight": 0.22, "browInnerUp": 0.2,
+        "browOuterUpLeft": 0.15, "browOuterUpRight": 0.15,
+    },
     "slight smile": {
         "mouthSmileLeft": 0.6, "mouthSmileRight": 0.6, "cheekSquintLeft": 0.2, "cheekSquintRight": 0.2,
+        "browInnerUp": 0.2, "browOuterUpLeft": 0.15, "browOuterUpRight": 0.15,
     },
     "smile": {
         "mouthSmileLeft": 0.95, "mouthSmileRight": 0.95, "cheekSquintLeft": 0.45, "cheekSquintRight": 0.45,

@@ -9,7 +9,7 @@ from .description import Colour, Garment, Identity
 from .draws import pick, weighted
 from .identities import HAIR_COLOURS, is_male, sample_hair
 
-# Whole outfits keep their own colours (a tint for all of it): dyeing would make trousers and shirt one colour.
+# Dyed, a whole outfit gets trousers and shirt of one colour: half of them keep their own, tinted.
 WOMEN_SUITS = ("female_casualsuit01", "female_casualsuit02", "female_elegantsuit01", "female_sportsuit01")
 MEN_SUITS = (
     "male_casualsuit01", "male_casualsuit02", "male_casualsuit03", "male_casualsuit04", "male_casualsuit05",
@@ -63,13 +63,13 @@ def sample_outfit(
 
 
 def _man(random: np.random.Generator) -> tuple[Garment, ...]:
-    return (_tinted(random, pick(random, MEN_SUITS)),)
+    return (_dyed(random, pick(random, MEN_SUITS), 0.5),)
 
 
 def _woman(random: np.random.Generator) -> tuple[Garment, ...]:
     kind = weighted(random, {"suit": 0.4, "dress": 0.25, "separates": 0.35})
     if kind == "suit":
-        return (_tinted(random, pick(random, WOMEN_SUITS)),)
+        return (_dyed(random, pick(random, WOMEN_SUITS), 0.5),)
     if kind == "dress":
         return (_dyed(random, pick(random, DRESSES), 0.8),)
     bottom = pick(random, BOTTOMS)
