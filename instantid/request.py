@@ -81,6 +81,16 @@ class Lora(Frozen):
     source: str = Field(min_length=1)
     strength: float = Field(1.0, ge=-MAX_LORA, le=MAX_LORA, description="0 is off; negative: the opposite.")
 
+    @classmethod
+    def read(cls, text: str) -> "Lora":
+        """Of a source and a strength, `film=0.8`, or a source alone."""
+        source, _, strength = text.rpartition("=")
+        try:
+            number = float(strength)
+        except ValueError:  # a name with = in it
+            return cls(source=text)
+        return cls(source=source, strength=number) if source else cls(source=text)
+
 
 def _as_control(value: Any) -> Any:
     return Control(strength=value) if isinstance(value, (int, float)) else value

@@ -20,7 +20,8 @@ LAYERS = [
     "prints provenance adapter_file lora_file inversion_file library mini_tokenizer saved_people regions placing "
     "face_measures",
     "metadata branches vocabulary",
-    "batch",
+    "making",
+    "batch compare",
     "faces controls identity nets single_files style_reference body prompts schedulers "
     "recipes tuning preview progress acceleration mini",
     "scene loading advice remedies",
@@ -28,7 +29,7 @@ LAYERS = [
     "second_passes models",
     "pictures",
     "engine",
-    "ui hosting doctor trial serving compare evaluation training",
+    "ui hosting doctor trial serving evaluation training",
     "__init__",  # the public face of the package
     "cli",
     "app __main__",
@@ -40,7 +41,7 @@ UI_MAY_IMPORT = {
 
 ONLY_IN = {"gradio": "app ui", "insightface": "faces"}
 WITHOUT_MODELS = (
-    "errors request styles images image_files faces face_drawing dotted prints metadata batch bundles "
+    "errors request styles images image_files faces face_drawing dotted prints metadata making batch compare bundles "
     "library ui"
 )
 NEVER_IN = dict.fromkeys(("torch", "diffusers", "transformers"), WITHOUT_MODELS)

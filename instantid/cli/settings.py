@@ -91,7 +91,7 @@ def read_settings(given: Mapping[str, Any], saved: Callable[[str], Portrait]) ->
     if "canny" in given:
         values |= _thresholds(given["canny"])
     if "lora" in given:
-        values["loras"] = [_lora(text) for text in given["lora"]]
+        values["loras"] = [Lora.read(text) for text in given["lora"]]
     if "embedding" in given:
         values["textual_inversions"] = given["embedding"]
     return values
@@ -122,15 +122,6 @@ def _thresholds(text: str) -> dict[str, Any]:
         return {"controls.canny.low": int(low), "controls.canny.high": int(high)}
     except ValueError:
         raise InvalidRequest(f"--canny wants two whole numbers, such as 100,200; got {text!r}.") from None
-
-
-def _lora(text: str) -> Lora:
-    source, _, strength = text.rpartition("=")
-    try:
-        number = float(strength)
-    except ValueError:  # a name with = in it
-        return Lora(source=text)
-    return Lora(source=source, strength=number) if source else Lora(source=text)
 
 
 def _named(text: str, wanted: str) -> tuple[str, str]:

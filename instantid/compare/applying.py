@@ -1,0 +1,109 @@
+"""An axis' value → what it changes in a request."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from .. import dotted
+from ..errors import InvalidRequest
+from ..people import Photo
+from ..request import Request
+from .fields import REPLACE, Variable
+
+STRENGTHS = ("identity_strength", "adapter_strength")
+_LAST = (REPLACE, "adapters", "method")  # they look at what the others have set
+
+
+def apply(request: Request, changes: Sequence[tuple[Variable, Any, Any]]) -> Request:
+    """The request with the changes: each a variable, its value, and its axis' first value.
+
+    A strength of the request replaces the people's own. Fields come first, then search and replace, then what takes
+    part.
+
+    Raises:
+        InvalidRequest: the values cannot be asked for, alone or together.
+    """
+    settings, pictures = dotted.take_apart(request)
+    for variable, value, _ in changes:
+        if variable.name not in _LAST:
+            settings = _set(settings, pictures, variable, value)
+    changed = Request(**dotted.put_in(settings, pictures))
+    for variable, value, first in sorted(changes, key=lambda change: _place(change[0])):
+        match variable.name:
+            case "prompt S/R":
+                changed = _replaced(changed, first, value)
+            case "adapters":
+                changed = _with_adapters(changed, value)
+            case "method":
+                changed = _by_method(changed, value)
+    return changed
+
+
+def _place(variable: Variable) -> int:
+    return _LAST.index(variable.name) if variable.name in _LAST else -1
+
+
+def _set(settings: Any, pictures: dict[str, Any], variable: Variable, value: Any) -> Any:
+    name = variable.name
+    match name.split("."):
+        case ["people" | "loras" as kind, i, *_] if int(i) >= len(settings[kind]):
+            what = "person" if kind == "people" else "LoRA"
+            raise InvalidRequest(
+                f"{variable.title}: there is no {what} {int(i) + 1} to vary. Add one to the settings first."
+            )
+        case ["people", _, "references"]:
+            value = list(value) if isinstance(value, (list, tuple)) else [value]
+        case [strength] if strength in STRENGTHS:
+            owned = {f"people.{i}.{strength}": None for i in range(len(settings["people"]))}
+            settings = dotted.put_in(settings, owned)
+    for picture in [each for each in pictures if f"{each}.".startswith(f"{name}.")]:
+        del pictures[picture]
+    return dotted.put_in(settings, {name: value})
+
+
+def _replaced(request: Request, wanted: str, by: str) -> Request:
+    """Search and replace as A1111 does it: in both prompts, the whole text as it is written."""
+    pattern = re.compile(re.escape(wanted))
+    texts = {
+        name: pattern.sub(lambda _: by, getattr(request, name)) for name in ("prompt", "negative_prompt")
+    }
+    return request.replace(**texts)
+
+
+def _with_adapters(request: Request, what: str) -> Request:
+    off = {
+        "no IdentityNet": STRENGTHS[:1],
+        "no image adapter": STRENGTHS[1:],
+        "no face": STRENGTHS,
+        "no style picture": ("style_strength",),
+        "none": (*STRENGTHS, "style_strength"),
+    }.get(what, ())
+    return _off(request, *off)
+
+
+def _by_method(request: Request, method: str) -> Request:
+    """The same inputs by another method.
+
+    Plain IP-Adapter reads the whole face photo as an image prompt (IP-Adapter, section 3.2), as strongly as the
+    image adapter would have acted; the style adapter's weights are that IP-Adapter.
+    """
+    if method == "InstantID":
+        return request
+    without = _off(request, *STRENGTHS)
+    if method == "text only":
+        return without
+    photo = request.people[0].references[0]
+    if len(request.people) > 1 or not isinstance(photo, Photo) or request.style_image is not None:
+        raise InvalidRequest(
+            "The method “IP-Adapter” takes the photo of one person in the style picture's place: give one person as "
+            "a photo, and no style picture."
+        )
+    own = request.people[0].adapter_strength
+    strength = request.adapter_strength if own is None else own
+    return without.replace(style_image=photo, style_mode="whole image", style_strength=strength)
+
+
+def _off(request: Request, *strengths: str) -> Request:
+    own = {name: None for name in strengths if name in STRENGTHS}
+    people = tuple(person.replace(**own) for person in request.people)
+    return request.replace(people=people, **dict.fromkeys(strengths, 0.0))
