@@ -95,6 +95,7 @@ def make_studio(
         defaults=bundle.defaults.model_dump(),
         banner=lambda: standby.banner(bundle.name, why),
         untrained=bundle.untrained,
+        about=bundle.about or "",
         default_negative=DEFAULT_NEGATIVE_PROMPT,
         examples=[
             Example(EXAMPLES / face, pose and EXAMPLES / pose, prompt, style)

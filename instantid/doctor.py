@@ -30,7 +30,7 @@ class Finding:
 
 
 def examine(bundle: str | Path, models: Sequence[Path] = ()) -> list[Finding]:
-    """Look at Python, packages, device, face runtime, OpenCV, each part of the bundle and folders of models."""
+    """Look at Python, packages, device, face runtime, OpenCV, the bundle, its parts and folders of models."""
     library = Library(models)
     opened = library.complete(loading.open_bundle(bundle))
     return [
@@ -41,6 +41,7 @@ def examine(bundle: str | Path, models: Sequence[Path] = ()) -> list[Finding]:
         _device(),
         _face_runtime(),
         _opencv(),
+        *_weights(opened),
         _space(opened),
         *_parts(opened),
         *_models(library),
@@ -135,6 +136,14 @@ def _opencv() -> Finding:
     )
     all_alike = " ".join(f"{name}=={newest}" for name, _ in kinds)
     return Finding("OpenCV", f"{told}: different versions in one folder", False, f"{install} {all_alike}")
+
+
+def _weights(bundle: Bundle) -> Iterator[Finding]:
+    """What to expect of a bundle of this project's own."""
+    if bundle.untrained:
+        yield Finding("Weights", f"{bundle.name} is untrained: its pictures are abstract")
+    elif bundle.about:
+        yield Finding("Weights", bundle.about)
 
 
 def _space(bundle: Bundle) -> Finding:

@@ -157,7 +157,7 @@ def _try(engine: Engine, mode: Mode, request: Request) -> Outcome:
         return Outcome(mode.name, [repr(error)])
     seconds = time.perf_counter() - start
     problems = [f"image {i + 1} is {flaw}" for i, image in enumerate(result.images) if (flaw := _flaw(image))]
-    if mode.likeness is not None and result.likeness is not None and not engine.bundle.untrained:
+    if mode.likeness is not None and result.likeness is not None and _unjudged(engine) is None:
         least, most = mode.likeness
         for likeness in result.likeness:
             if likeness is None:
@@ -165,6 +165,13 @@ def _try(engine: Engine, mode: Mode, request: Request) -> Outcome:
             elif not least <= likeness <= most:
                 problems.append(f"likeness {likeness:.2f} is not within {least:.2f}…{most:.2f}")
     return Outcome(mode.name, problems, result, seconds)
+
+
+def _unjudged(engine: Engine) -> str | None:
+    """Why likeness is not held against the published figures, if it is not."""
+    if engine.bundle.untrained:
+        return "Untrained weights: likeness is not judged."
+    return engine.bundle.about and f"Likeness is not judged by what large models reach. {engine.bundle.about}"
 
 
 def _flaw(image: Image.Image) -> str | None:
@@ -227,13 +234,11 @@ def _page(engine: Engine, outcomes: list[Outcome], folder: Path) -> str:
             f"<section><h2>{html.escape(outcome.mode)}</h2><p>{_details(outcome)}</p>{problems}{pictures}</section>"
         )
     bad = sum(bool(outcome.problems) for outcome in outcomes)
-    untrained = (
-        "<p class=bad>Untrained weights: likeness is not judged.</p>" if engine.bundle.untrained else ""
-    )
+    unjudged = f"<p class=bad>{html.escape(why)}</p>" if (why := _unjudged(engine)) else ""
     verdict = "all as expected" if not bad else f"{bad} of {len(outcomes)} not as expected"
     return (
         "<!doctype html><meta charset=utf-8><title>InstantID Studio: trial</title><style>body{font:16px sans-serif;"
         "margin:2rem}img{height:16rem;margin:.2rem}.bad{color:#b00}</style>"
         f"<h1>Trial of {html.escape(engine.bundle.name)} on {html.escape(str(engine.plan))}: {verdict}</h1>"
-        f"{untrained}{''.join(cards)}"
+        f"{unjudged}{''.join(cards)}"
     )

@@ -40,6 +40,24 @@ class Defaults(BaseModel):
     scheduler: SchedulerName = "Euler"
 
 
+class Trained(BaseModel):
+    """How a bundle's own weights came to be, to be read by whoever uses them.
+
+    `on`: what they saw, as in “trained on …”; `gives`: what to expect, as in “a face becomes …”; `command`, `date`,
+    `commit`: how to do it again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    on: Source
+    hours: float = Field(gt=0)
+    hardware: Source
+    command: Source
+    date: Annotated[str, Field(pattern=r"\d{4}-\d\d-\d\d")]
+    commit: Source
+    gives: Source = "a rendered look-alike, not you"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PartStatus:
     """One part as it stands on this machine. `size` in bytes; None where it is not known before fetching."""
@@ -87,6 +105,7 @@ class Bundle(BaseModel):
     licences: dict[str, str] = {}
     defaults: Defaults = Defaults()
     untrained: bool = False
+    trained: Trained | None = Field(None, description="Of a small bundle that was trained by this project.")
     # Set by `open_bundle`, no keys of bundle.json:
     opened_as: str = ""
     folder: Path | None = Field(None, description="Where bundle.json lies.")
@@ -103,6 +122,18 @@ class Bundle(BaseModel):
             elif field not in _NO_PARTS and value is not None:
                 found[field] = value.path if isinstance(value, FaceModels) else value
         return found
+
+    @property
+    def about(self) -> str | None:
+        """What a small bundle of this project's own is and gives, for who has never heard of it; None for others."""
+        if self.trained is None:
+            return None
+        hours = round(self.trained.hours) or f"{self.trained.hours:.1f}"
+        return (
+            f"{self.name} is a small model to try things with: {self.defaults.width} × {self.defaults.height} pixels,"
+            f" trained for {hours} hour{'' if hours == 1 else 's'} on {self.trained.on}. A face becomes "
+            f"{self.trained.gives}. For real pictures: python -m instantid fetch --bundle sdxl"
+        )
 
     def with_parts(self, found: Mapping[str, Path]) -> "Bundle":
         """A copy that takes these parts from files or folders; named as in `sources`."""
@@ -209,7 +240,7 @@ class Bundle(BaseModel):
 
 
 SET_HERE = {"opened_as", "folder", "lock", "hub"}
-_NO_PARTS = {"name", "licences", "defaults", "untrained"} | SET_HERE
+_NO_PARTS = {"name", "licences", "defaults", "untrained", "trained"} | SET_HERE
 
 
 def close_match(word: str, words: Iterable[str]) -> str:

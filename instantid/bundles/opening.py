@@ -1,4 +1,4 @@
-"""Opens a bundle by its name or folder. Reads descriptions; fetches and loads nothing."""
+"""Opens a bundle by its name or folder. Reads descriptions, unpacks what lies packed; fetches and loads nothing."""
 
 import json
 import os
@@ -7,18 +7,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..errors import BundleError
-from . import face_files
+from . import face_files, packed
 from .bundle import SET_HERE, Bundle, close_match
 from .hub_parts import Hub
 from .published import BASES, SDXL, UNION
 
 EMBEDDED_MINI = Path(__file__).parents[2] / "assets" / "mini"
 MINI_FACES = {"kind": "opencv", "path": "../faces-opencv"}
-"""The "faces" of the untrained mini: beside its folder, so that building it anew does not fetch them again."""
+"""The "faces" of mini: beside its folder in the cache, so that another mini does not fetch them again."""
 
 
 def default_cache() -> Path:
-    """Where this program keeps lock files, the untrained `mini` and its face models."""
+    """Where this program keeps lock files, the unpacked `mini` (or the untrained one) and its face models."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "instantid-studio"
 
 
@@ -28,7 +28,7 @@ def mini_folder(cache: Path | None = None) -> Path:
 
 
 def face_files_folder(cache: Path | None = None) -> Path:
-    """Where the face models of the untrained mini lie."""
+    """Where the face models of mini lie."""
     return mini_folder(cache).parent / "faces-opencv"
 
 
@@ -38,15 +38,16 @@ def is_built(name: str, *, cache: Path | None = None) -> bool:
 
 
 def open_bundle(name_or_folder: str | Path, *, cache: Path | None = None, hub: Hub | None = None) -> Bundle:
-    """Describe a bundle; nothing is fetched or loaded.
+    """Describe a bundle; nothing is fetched or loaded. A packed one, as `mini` is, is unpacked the first time.
 
     Args:
         name_or_folder: "sdxl", "sdxl:realvisxl" (one of `BASES`), either followed by "+union" (one Union model for
             pose, canny and depth), "mini", or a folder that holds bundle.json.
-        cache: where lock files and the untrained mini lie; `default_cache()` unless given.
+        cache: where lock files and unpacked bundles lie; `default_cache()` unless given.
 
     Raises:
-        BundleError: no such bundle, mini has not been built yet, or bundle.json is malformed.
+        BundleError: no such bundle, mini has not been built yet, packed weights are damaged or there is no room for
+            them, or bundle.json is malformed.
     """
     cache, hub, asked = cache or default_cache(), hub or Hub(), str(name_or_folder)
     if is_published(asked):
@@ -60,7 +61,7 @@ def open_bundle(name_or_folder: str | Path, *, cache: Path | None = None, hub: H
             "them with “+union” (one ControlNet for pose, canny and depth), mini, or the path of a folder that holds "
             f"bundle.json.{close_match(asked, ('sdxl', 'mini'))}"
         )
-    return _read(folder, asked, hub)
+    return _open_folder(folder, asked, cache, hub)
 
 
 def is_published(name: str) -> bool:
@@ -100,13 +101,17 @@ def _minis(cache: Path | None) -> tuple[Path, Path]:
 def _open_mini(cache: Path, hub: Hub) -> Bundle:
     for folder in _minis(cache):
         if (folder / "bundle.json").is_file():
-            bundle = _read(folder, "mini", hub)
+            bundle = _open_folder(folder, "mini", cache, hub)
             return bundle.model_copy(update={"licences": {"faces": face_files.LICENCE} | bundle.licences})
     tried = " nor in ".join(map(str, _minis(cache)))
     raise BundleError(
         f"The bundle mini has not been built yet: there is no bundle.json in {tried}. "
         '`Engine.load("mini")` builds it.'
     )
+
+
+def _open_folder(folder: Path, asked: str, cache: Path, hub: Hub) -> Bundle:
+    return _read(packed.unpack(folder, cache) if packed.is_packed(folder) else folder, asked, hub)
 
 
 def _read(folder: Path, asked: str, hub: Hub) -> Bundle:

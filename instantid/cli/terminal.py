@@ -101,4 +101,6 @@ def load_engine(
 
     with console.status(f"Loading {escape(bundle)} …"):
         opened = hosting.open_bundle(bundle)
+        if opened.about:
+            note(opened.about)
         return hosting.load_engine(opened, device=device, placement=placement, styles=styles, models=models)

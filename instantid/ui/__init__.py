@@ -59,9 +59,11 @@ def build_ui(studio: Studio) -> gr.Blocks:
 
 
 def _masthead(studio: Studio, banner: str) -> str:
-    warning = notice(UNTRAINED, warning=True) if studio.untrained else ""
+    told = (
+        notice(UNTRAINED, warning=True) if studio.untrained else notice(studio.about) if studio.about else ""
+    )
     return (
         f'<div class="bar"><div><h1>{html.escape(studio.title)}</h1>'
         "<p>One photo of a face becomes any picture of that person.</p></div>"
-        f'<span class="bundle">{html.escape(banner)}</span></div>{warning}'
+        f'<span class="bundle">{html.escape(banner)}</span></div>{told}'
     )

@@ -40,6 +40,7 @@ class Studio:
             None: all of them.
         banner: yields one line naming bundle and device, and again when that changes.
         untrained: the weights are seeded noise; page and captions say so.
+        about: what the weights are and give, where that is less than a visitor expects; "" where not.
         style_reference: a style picture can be followed.
         recipes: few-step recipes whose weights are here, by name: steps, guidance_scale, scheduler, and
             "when", a sentence on when to use it.
@@ -66,6 +67,7 @@ class Studio:
     banner: Callable[[], Iterator[str]]
     readable_controls: tuple[str, ...] | None = None
     untrained: bool = False
+    about: str = ""
     style_reference: bool = False
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     weights: Callable[[], Mapping[str, list[str]]] | None = None
