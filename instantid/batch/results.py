@@ -8,14 +8,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 from ..errors import InvalidRequest
+from ..making import Status
 
 logger = logging.getLogger(__name__)
 
 NAME = "batch"
-Status = Literal["made", "kept", "differs", "failed"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,7 @@ class Outcome:
     """What became of one job, a row of the results.
 
     Args:
-        status: "made" now; "kept", for it was there already; "differs": the file is there and was made otherwise,
-            so it was left alone; "failed", and `error` says why.
+        status: as in `making.Ending`.
         likeness: as in `Result`, of the one picture.
         seconds: that it took to make.
     """
