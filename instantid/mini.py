@@ -38,6 +38,7 @@ class Sizes:
     side: int
     channels: tuple[int, ...]
     transformer_layers: tuple[int, ...]
+    """Of each level; 0: it attends to nothing."""
     heads: tuple[int, ...]
     text_width: int
     vae_channels: tuple[int, ...]
@@ -45,6 +46,10 @@ class Sizes:
     face_tokens: int
     steps: int
     controlnets: tuple[str, ...] = ("canny",)
+    groups: int = 32
+    """Of the UNet's group norms."""
+    prediction: str = "epsilon"
+    """What the UNet is asked for: "epsilon" or "v_prediction" (Salimans & Ho 2022, 2202.00512)."""
 
     @property
     def cross_attention(self) -> int:
@@ -56,7 +61,7 @@ MINI = Sizes(
     name="mini",
     side=256,
     channels=(64, 128, 192),
-    transformer_layers=(1, 1, 2),
+    transformer_layers=(0, 1, 2),
     heads=(1, 2, 3),
     text_width=96,
     vae_channels=(32, 64, 64, 64),
@@ -68,7 +73,7 @@ TINY = Sizes(
     name="tiny",
     side=64,
     channels=(32, 64),
-    transformer_layers=(1, 1),
+    transformer_layers=(0, 1),
     heads=(2, 4),
     text_width=32,
     vae_channels=(8, 8, 16, 16),
@@ -77,6 +82,37 @@ TINY = Sizes(
     steps=3,
     controlnets=("canny", "pose", "depth"),
 )
+SMALL = Sizes(
+    name="mini",
+    side=128,
+    channels=(32, 64, 128, 192),
+    transformer_layers=(0, 1, 1, 1),
+    heads=(1, 2, 4, 6),
+    text_width=96,
+    vae_channels=(16, 32, 64),
+    embedding=128,
+    face_tokens=16,
+    steps=15,
+    controlnets=(),
+    groups=8,
+    prediction="v_prediction",
+)
+"""What two CPU cores can train: 128 pixels, latents a fourth of that."""
+LARGE = Sizes(
+    name="mini",
+    side=256,
+    channels=(64, 128, 192),
+    transformer_layers=(0, 1, 2),
+    heads=(1, 2, 3),
+    text_width=128,
+    vae_channels=(32, 64, 96, 128),
+    embedding=128,
+    face_tokens=16,
+    steps=15,
+    controlnets=(),
+    prediction="v_prediction",
+)
+"""What a GPU trains in half an hour and two CPU cores run: 256 pixels, latents an eighth of that."""
 
 LICENCE = "Apache-2.0. Random weights, made on this machine from a seed."
 
@@ -104,8 +140,10 @@ def _write(folder: Path, sizes: Sizes, faces: dict | None, seed: int) -> None:
         torch.manual_seed(seed)
         unet = _unet(sizes)
         _base(sizes, unet).save_pretrained(folder / "base")
-        _controlnet(unet).save_pretrained(folder / "ControlNetModel")
-        _controlnet(unet).save_pretrained(folder / "controlnets" / sizes.controlnets[0])
+        first, *others = ("ControlNetModel", *(f"controlnets/{name}" for name in sizes.controlnets))
+        _controlnet(unet, sizes).save_pretrained(folder / first)
+        for name in others[:1]:
+            _controlnet(unet, sizes).save_pretrained(folder / name)
         torch.save(
             {"image_proj": _resampler(sizes), "ip_adapter": _image_attention(sizes, unet)},
             folder / "ip-adapter.bin",
@@ -114,8 +152,8 @@ def _write(folder: Path, sizes: Sizes, faces: dict | None, seed: int) -> None:
         style = _joined(image_proj=_projector(sizes), ip_adapter=_image_attention(sizes, unet))
         save_file(style, folder / "ip-adapter-style.safetensors")
         _image_encoder(sizes).save_pretrained(folder / "image_encoder")
-        for name in sizes.controlnets[1:]:
-            _controlnet(unet).save_pretrained(folder / "controlnets" / name)
+        for name in others[1:]:
+            _controlnet(unet, sizes).save_pretrained(folder / name)
     parts = {
         "base": "base",
         "identitynet": "ControlNetModel",
@@ -172,6 +210,7 @@ def _base(sizes: Sizes, unet: UNet2DConditionModel) -> SDXL:
         beta_schedule="scaled_linear",
         timestep_spacing="leading",
         steps_offset=1,
+        prediction_type=sizes.prediction,
     )
     return SDXL(
         vae=vae,
@@ -186,14 +225,15 @@ def _base(sizes: Sizes, unet: UNet2DConditionModel) -> SDXL:
 
 
 def _unet(sizes: Sizes) -> UNet2DConditionModel:
-    levels = len(sizes.channels)
     time_width = 32
+    attends = [layers > 0 for layers in sizes.transformer_layers]
     return UNet2DConditionModel(
         block_out_channels=sizes.channels,
-        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * (levels - 1),
-        up_block_types=("CrossAttnUpBlock2D",) * (levels - 1) + ("UpBlock2D",),
+        down_block_types=tuple("CrossAttnDownBlock2D" if does else "DownBlock2D" for does in attends),
+        up_block_types=tuple("CrossAttnUpBlock2D" if does else "UpBlock2D" for does in reversed(attends)),
         layers_per_block=1,
-        transformer_layers_per_block=sizes.transformer_layers,
+        norm_num_groups=sizes.groups,
+        transformer_layers_per_block=tuple(max(layers, 1) for layers in sizes.transformer_layers),
         attention_head_dim=sizes.heads,  # SDXL's configs call the number of heads so
         cross_attention_dim=sizes.cross_attention,
         sample_size=sizes.side // 2 ** (len(sizes.vae_channels) - 1),
@@ -204,9 +244,15 @@ def _unet(sizes: Sizes) -> UNet2DConditionModel:
     )
 
 
-def _controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
+def map_channels(vae_levels: int) -> tuple[int, ...]:
+    """A ControlNet's way in for maps, which halves them as often as the VAE halves pictures."""
+    return (16, 32, 96, 256)[:vae_levels]
+
+
+def _controlnet(unet: UNet2DConditionModel, sizes: Sizes) -> ControlNetModel:
     """A ControlNet whose zero convolutions are not zero: untrained, yet it acts."""
-    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 96, 256))
+    channels = map_channels(len(sizes.vae_channels))
+    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels)
     for outlet in [*net.controlnet_down_blocks, net.controlnet_mid_block]:
         torch.nn.init.normal_(outlet.weight, std=outlet.weight[0].numel() ** -0.5)
     # torch's own start would dim the map a thousandfold on its way in; He's keeps it.

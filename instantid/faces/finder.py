@@ -3,6 +3,7 @@
 import logging
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -54,11 +55,11 @@ class FaceFinder(ABC):
     def __init__(self):
         self._lock = threading.Lock()  # OpenCV's detector keeps its input size between calls
 
-    def find(self, image: Image.Image) -> list[Face]:
-        """Return the faces of an RGB image, largest first, trying each of `ATTEMPTS` until there is one."""
+    def find(self, image: Image.Image, *, attempts: Sequence[Attempt] = ATTEMPTS) -> list[Face]:
+        """Return the faces of an RGB image, largest first, trying each of the attempts until there is one."""
         bgr = to_bgr(image)
         with self._lock:
-            for attempt in ATTEMPTS:
+            for attempt in attempts:
                 boxes, keypoints = self._look(bgr, attempt)
                 if len(boxes):
                     logger.debug("%d faces in %s", len(boxes), attempt)

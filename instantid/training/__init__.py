@@ -1,1 +1,1 @@
-"""Making data for training and testing identity: rendered people whose truth is known."""
+"""Training the papers' adapters, and the embedded bundle; `people` makes data for it."""

@@ -1,0 +1,137 @@
+"""The `autoencoder` stage: AutoencoderKL, from pictures alone (Rombach et al. 2022, 2112.10752, section 3.1).
+
+SDXL users have one. The perceptual network that is usual in its loss cannot be had freely everywhere; differences of
+edges at three scales stand in for it, and a patch discriminator where there is time for one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from ..people import Frozen
+from .loop import Figures
+from .prepared import Prepared
+from .sheets import lay_out
+
+
+class Options(Frozen):
+    """Of the autoencoder's stage."""
+
+    crop: int = Field(64, description="Side of the squares that are learned from; 0: whole pictures.")
+    edges: float = Field(1.0, description="Weight of differences between edges, at three scales.")
+    kl: float = Field(1e-6, description="Pull of the latents towards a normal distribution.")
+    adversarial: float = Field(0.0, description="Weight of the patch discriminator; 0: there is none.")
+
+
+class AutoencoderTask(nn.Module):
+    """Learns to give pictures back from a few numbers.
+
+    Args:
+        bundle: whose base's VAE is gone on with.
+        chosen: which pictures of `prepared` to learn from.
+        shown: which of them the sample sheet shows.
+    """
+
+    name = "autoencoder"
+
+    def __init__(
+        self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
+    ):
+        super().__init__()
+        self.vae = AutoencoderKL.from_pretrained(bundle / "base" / "vae")
+        self.judge = _discriminator() if options.adversarial else None
+        self._prepared, self._chosen, self._shown, self._options = prepared, chosen, shown, options
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def forward(self, indices: Sequence[int]) -> Figures:
+        """The loss of these pictures, or of a square out of each."""
+        pictures = as_tensor(self._squares(self._chosen[list(indices)])).to(self.vae.device)
+        posterior = self.vae.encode(pictures).latent_dist
+        decoded = self.vae.decode(posterior.sample()).sample
+        figures = {"pixels": F.l1_loss(decoded, pictures), "edges": _edges(decoded, pictures)}
+        figures["kl"] = posterior.kl().mean() / posterior.mean[0].numel()
+        options = self._options
+        loss = figures["pixels"] + options.edges * figures["edges"] + options.kl * figures["kl"]
+        if self.judge is not None:
+            figures |= self._contest(decoded, pictures)
+            loss = loss + options.adversarial * figures["fooling"] + figures["telling"]
+        return {"loss": loss} | figures
+
+    def sheet(self) -> Image.Image:
+        """Pictures above what became of them."""
+        pictures = self._prepared.images(self._shown)
+        return lay_out([*pictures, *self.rebuild(pictures)], columns=len(pictures))
+
+    @torch.no_grad()
+    def rebuild(self, pictures: np.ndarray) -> np.ndarray:
+        """Encode and decode (n, s, s, 3) uint8 pictures."""
+        latents = self.vae.encode(as_tensor(pictures).to(self.vae.device)).latent_dist.mode()
+        return as_pictures(self.vae.decode(latents).sample)
+
+    @torch.no_grad()
+    def save(self, bundle: Path) -> None:
+        """Write base/vae, its latents scaled to a standard deviation of 1."""
+        pictures = self._prepared.images(self._chosen[:: max(1, len(self._chosen) // 64)])
+        latents = self.vae.encode(as_tensor(pictures).to(self.vae.device)).latent_dist.mode()
+        self.vae.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
+        self.vae.save_pretrained(bundle / "base" / "vae")
+
+    def _squares(self, chosen: np.ndarray) -> np.ndarray:
+        """A square of each picture: half of the time with the face in its middle, else anywhere."""
+        pictures, side = self._prepared.images(chosen), self._options.crop
+        if not side or side >= pictures.shape[1]:
+            return pictures
+        most = pictures.shape[1] - side
+        corners = torch.randint(most + 1, (len(chosen), 2)).numpy()
+        faces = self._prepared.keypoints[chosen].mean(axis=1) - side / 2
+        at_face = self._prepared.found[chosen] & (torch.rand(len(chosen)).numpy() < 0.5)
+        corners = np.where(at_face[:, None], faces.round().astype(int).clip(0, most), corners)
+        return np.stack([p[y : y + side, x : x + side] for p, (x, y) in zip(pictures, corners, strict=True)])
+
+    def _contest(self, decoded: torch.Tensor, pictures: torch.Tensor) -> Figures:
+        """Hinge losses: the discriminator's own, and that of fooling it, which leaves its weights alone."""
+        still = {name: weight.detach() for name, weight in self.judge.named_parameters()}
+        fooling = -torch.func.functional_call(self.judge, still, (decoded,)).mean()
+        real, made = self.judge(pictures), self.judge(decoded.detach())
+        return {"fooling": fooling, "telling": (F.relu(1 - real) + F.relu(1 + made)).mean() / 2}
+
+
+def _edges(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Mean difference of the slopes, at full, half and quarter size."""
+    total = one.new_zeros(())
+    difference = one - other
+    for _ in range(3):
+        total = total + difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
+        difference = F.avg_pool2d(difference, 2)
+    return total / 3
+
+
+def _discriminator(width: int = 32) -> nn.Sequential:
+    """Says of patches whether they are real (Isola et al. 2017, 1611.07004)."""
+
+    def layer(into: int, out: int) -> list[nn.Module]:
+        return [nn.Conv2d(into, out, 4, 2, 1), nn.GroupNorm(8, out), nn.LeakyReLU(0.2)]
+
+    first = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+    return nn.Sequential(
+        *first, *layer(width, 2 * width), *layer(2 * width, 4 * width), nn.Conv2d(4 * width, 1, 3, 1, 1)
+    )
+
+
+def as_tensor(pictures: np.ndarray) -> torch.Tensor:
+    """(n, h, w, 3) uint8 → (n, 3, h, w) float32, -1 to 1."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def as_pictures(tensor: torch.Tensor) -> np.ndarray:
+    """(n, 3, h, w), -1 to 1 → (n, h, w, 3) uint8."""
+    return ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,137 @@
+"""What every stage after the autoencoder learns by: taking noise out of latents, under whatever conditions.
+
+Parts are those of a bundle in the published layout; how they meet here is how the pipeline lets them meet.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, EulerDiscreteScheduler
+from torch import nn
+from torch.nn import functional as F
+
+from .. import bundles, loading
+from .autoencoder import as_pictures
+
+SIGNAL_LIMIT = 5.0  # of min-SNR weighting (Hang et al. 2023, 2303.09556)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conditions:
+    """What the UNet is told beside the noise, about each of b examples.
+
+    Args:
+        hidden: (b, n, c): both text encoders' penultimate states side by side.
+        pooled: (b, p): the second text encoder's.
+        adapters: (b, 1, 1, d) for each adapter the UNet carries, in their order; none: the UNet carries none.
+        residuals: called with (latents, timesteps, added conditions); the sum of what ControlNets add.
+    """
+
+    hidden: torch.Tensor
+    pooled: torch.Tensor
+    adapters: tuple[torch.Tensor, ...] = ()
+    residuals: Callable[..., tuple[list[torch.Tensor], torch.Tensor]] | None = None
+
+
+class Denoiser(nn.Module):
+    """UNet, text encoders, VAE and noise schedule of a bundle.
+
+    Nothing in it learns until a task says so by `requires_grad_`.
+    """
+
+    def __init__(self, bundle: Path):
+        super().__init__()
+        self.pipeline = loading.load_pipeline(bundles.open_bundle(bundle), torch.float32)
+        self.unet, self.vae = self.pipeline.unet, self.pipeline.vae
+        self.text_encoder, self.text_encoder_2 = self.pipeline.text_encoder, self.pipeline.text_encoder_2
+        self.identitynet = self.pipeline.controlnet
+        self.requires_grad_(False)
+        self._schedule = DDPMScheduler.from_config(self.pipeline.scheduler.config)
+        signal = self._schedule.alphas_cumprod
+        self.register_buffer("_snr", signal / (1 - signal), persistent=False)
+
+    @property
+    def side(self) -> int:
+        """Of latents."""
+        return self.unet.config.sample_size
+
+    def read(self, texts: Sequence[str]) -> Conditions:
+        """What the text encoders make of texts, as `StableDiffusionXLPipeline.encode_prompt` has it."""
+        device, states = self.unet.device, []
+        pairs = (
+            (self.pipeline.tokenizer, self.text_encoder),
+            (self.pipeline.tokenizer_2, self.text_encoder_2),
+        )
+        for tokenizer, encoder in pairs:
+            ids = tokenizer(
+                list(texts), padding="max_length", truncation=True, max_length=77, return_tensors="pt"
+            ).input_ids
+            said = encoder(ids.to(device), output_hidden_states=True)
+            states.append(said.hidden_states[-2])
+        return Conditions(hidden=torch.cat(states, dim=-1), pooled=said.text_embeds)
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        """What the UNet makes of noisy latents (b, c, h, w) at (b,) timesteps."""
+        side = float(self.side * self.pipeline.vae_scale_factor)
+        sizes = noisy.new_tensor([side, side, 0, 0, side, side]).expand(len(noisy), -1)
+        added = {"text_embeds": conditions.pooled, "time_ids": sizes}
+        down, middle = (None, None)
+        if conditions.residuals is not None:
+            down, middle = conditions.residuals(noisy, timesteps, added)
+        if conditions.adapters:
+            added = added | {"image_embeds": list(conditions.adapters)}
+        return self.unet(
+            noisy,
+            timesteps,
+            conditions.hidden,
+            added_cond_kwargs=added,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+        ).sample
+
+    def loss(self, latents: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        """The weighted error of one prediction for each of b latents, at timesteps spread over the schedule."""
+        b, steps = len(latents), self._schedule.config.num_train_timesteps
+        spread = (torch.randperm(b) + torch.rand(b)) / b  # each part of the schedule gets its share
+        timesteps = (spread * steps).long().clamp(max=steps - 1).to(latents.device)
+        noise = torch.randn_like(latents)
+        noisy = self._schedule.add_noise(latents, noise, timesteps)
+        predicted = self.predict(noisy, timesteps, conditions)
+        snr = self._snr[timesteps]
+        if self._schedule.config.prediction_type == "v_prediction":
+            wanted, weight = (
+                self._schedule.get_velocity(latents, noise, timesteps),
+                snr.clamp(max=SIGNAL_LIMIT) / (snr + 1),
+            )
+        else:
+            wanted, weight = noise, snr.clamp(max=SIGNAL_LIMIT) / snr
+        errors = F.mse_loss(predicted.float(), wanted, reduction="none").mean(dim=(1, 2, 3))
+        return (weight * errors).mean()
+
+    @torch.no_grad()
+    def paint(
+        self, conditions: Conditions, against: Conditions, *, steps: int = 15, guidance: float = 4.0
+    ) -> np.ndarray:
+        """Make pictures from fixed noise, (b, s, s, 3) uint8, led towards `conditions` and away from `against`."""
+        scheduler = EulerDiscreteScheduler.from_config(self.pipeline.scheduler.config)
+        scheduler.set_timesteps(steps)
+        generator, b = torch.Generator().manual_seed(0), len(conditions.hidden)
+        shape = (b, self.unet.config.in_channels, self.side, self.side)
+        latents = torch.randn(shape, generator=generator).to(self.unet.device) * scheduler.init_noise_sigma
+        for step in scheduler.timesteps:
+            scaled, at = scheduler.scale_model_input(latents, step), step.to(latents.device).expand(b)
+            towards, away = self.predict(scaled, at, conditions), self.predict(scaled, at, against)
+            latents = scheduler.step(away + guidance * (towards - away), step, latents).prev_sample
+        return as_pictures(self.vae.decode(latents / self.vae.config.scaling_factor).sample)
+
+
+def without_text(conditions: Conditions, empty: Conditions, dropped: torch.Tensor) -> Conditions:
+    """The conditions with the text of (b,) bool `dropped` examples taken away, for guidance (Ho & Salimans 2022)."""
+    return replace(
+        conditions,
+        hidden=torch.where(dropped[:, None, None], empty.hidden, conditions.hidden),
+        pooled=torch.where(dropped[:, None], empty.pooled, conditions.pooled),
+    )

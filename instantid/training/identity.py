@@ -1,0 +1,172 @@
+"""The `identity` stage: InstantID's two ways in, learned together while the UNet stays as it is (2401.07519, 3.4).
+
+The image adapter attends to tokens of a face embedding; IdentityNet sees five keypoints, and the tokens in place of
+the text. Mini, for want of time, may let the UNet learn along: then some batches see no face, and keep it a base.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel
+from PIL import Image
+from pydantic import Field
+from torch import nn
+
+from .. import branches
+from ..adapter_file import read_adapter
+from ..face_drawing import draw_keypoints
+from ..identity import IdentityNet
+from ..people import Frozen
+from .adapters import attention_like_text, learn_adapter, published
+from .base import drawn_caption
+from .denoising import Conditions, Denoiser, without_text
+from .loop import Figures
+from .prepared import Prepared
+from .sheets import lay_out
+
+ADAPTER = "ip-adapter.bin"
+NET = "ControlNetModel"
+
+
+class Options(Frozen):
+    """Of the identity stage."""
+
+    fresh: bool = Field(True, description="Begin with IdentityNet and attention copied from the UNet.")
+    with_base: bool = Field(False, description="The UNet and the first text encoder learn along.")
+    plain: float = Field(0.25, description="With the base: share of batches that see no face at all.")
+    drop_text: float = Field(0.1, description="How often the text is left out.")
+    drop_face: float = Field(0.1, description="How often the face is left out.")
+    other_view: float = Field(
+        0.5,
+        description="How often the embedding is of other pictures of the person: none of this one's light or hair.",
+    )
+    references: int = Field(4, description="At most so many other pictures, averaged.")
+
+
+class IdentityTask(nn.Module):
+    """Learns to paint a given face where its keypoints are.
+
+    Args:
+        bundle: whose base stays, and whose adapter gives the projector's start.
+        chosen: which pictures of `prepared` to learn from; those without a face are left out.
+        shown: whose faces and captions the sample sheet paints.
+    """
+
+    name = "identity"
+
+    def __init__(
+        self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
+    ):
+        super().__init__()
+        denoiser = self.denoiser = Denoiser(bundle)
+        weights = read_adapter(bundle / ADAPTER)
+        if options.fresh:
+            weights["ip_adapter"] = attention_like_text(denoiser.unet)
+            way_in = tuple(denoiser.identitynet.config.conditioning_embedding_out_channels)
+            denoiser.identitynet = IdentityNet.from_unet(
+                denoiser.unet, conditioning_embedding_out_channels=way_in
+            )
+        branches.attach(denoiser.pipeline, [weights])
+        denoiser.requires_grad_(False)
+        denoiser.identitynet.requires_grad_(True)
+        learn_adapter(denoiser.unet)
+        if options.with_base:
+            denoiser.unet.requires_grad_(True)
+            denoiser.text_encoder.requires_grad_(True)
+        self._prepared, self._options = prepared, options
+        self._chosen = chosen[prepared.found[chosen]]
+        self._shown = shown
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def forward(self, indices: Sequence[int]) -> Figures:
+        """The denoising loss of these pictures, each told whose face is where."""
+        chosen, denoiser, options = self._chosen[list(indices)], self.denoiser, self._options
+        latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
+        device, b = latents.device, len(chosen)
+        conditions = denoiser.read([drawn_caption(self._prepared.records[i]) for i in chosen])
+        without = torch.rand(b, device=device) < options.drop_text
+        conditions = without_text(conditions, denoiser.read([""]), without)
+        plain = options.with_base and float(torch.rand(())) < options.plain
+        faces = torch.stack([self._embedding(i) for i in chosen]).to(device)
+        faces = faces * (torch.rand(b, 1, device=device) >= options.drop_face)
+        # Each of the two must work where the other is off.
+        adapter, net = (
+            (0.0, 0.0) if plain else [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)][int(_pick((0.7, 0.2, 0.1)))]
+        )
+        self._attend(adapter)
+        conditions = self._given(conditions, faces, chosen, net)
+        return {"loss": denoiser.loss(latents, conditions)}
+
+    def sheet(self) -> Image.Image:
+        """Rows: the pictures; their people painted with both ways in, without the adapter, without IdentityNet, without
+        either."""
+        texts = [self._prepared.records[i]["captions"].get("terse", "") for i in self._shown]
+        told, empty = self.denoiser.read(texts), self.denoiser.read([""] * len(texts))
+        faces = torch.from_numpy(self._prepared.embeddings[self._shown]).to(self.denoiser.unet.device)
+        rows = [*self._prepared.images(self._shown)]
+        for adapter, net in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)):
+            self._attend(adapter)
+            given = self._given(told, faces, self._shown, net)
+            against = self._given(empty, torch.zeros_like(faces), self._shown, net)
+            rows += [*self.denoiser.paint(given, against)]
+        self._attend(1.0)
+        return lay_out(rows, columns=len(texts))
+
+    def save(self, bundle: Path) -> None:
+        """Write ip-adapter.bin and ControlNetModel; with the base, also base/unet and base/text_encoder."""
+        denoiser = self.denoiser
+        torch.save(published(denoiser.unet), bundle / ADAPTER)
+        denoiser.identitynet.save_pretrained(bundle / NET)
+        if self._options.with_base:
+            self._save_base(bundle)
+
+    def _save_base(self, bundle: Path) -> None:
+        adapter = published(self.denoiser.unet)
+        self._attend(1.0)
+        branches.detach(self.denoiser.pipeline)
+        self.denoiser.unet.save_pretrained(bundle / "base" / "unet")
+        self.denoiser.text_encoder.save_pretrained(bundle / "base" / "text_encoder")
+        branches.attach(self.denoiser.pipeline, [adapter])
+
+    def _embedding(self, index: int) -> torch.Tensor:
+        """(d,): of this picture, or the mean over a few others of the same person."""
+        others = self._prepared.of_person(self._prepared.persons[index])
+        others = others[others != index]
+        if not len(others) or float(torch.rand(())) >= self._options.other_view:
+            return torch.from_numpy(self._prepared.embeddings[index])
+        count = int(torch.randint(min(len(others), self._options.references), ())) + 1
+        drawn = others[torch.randperm(len(others))[:count].numpy()]
+        return torch.from_numpy(self._prepared.embeddings[drawn].mean(axis=0))
+
+    def _given(
+        self, conditions: Conditions, faces: torch.Tensor, chosen: np.ndarray, net: float
+    ) -> Conditions:
+        projector = self.denoiser.unet.encoder_hid_proj.image_projection_layers[0]
+        size = self._prepared.size
+        maps = [draw_keypoints(self._prepared.keypoints[i], size, size) for i in chosen] if net else []
+
+        def residuals(noisy, timesteps, added):
+            drawn = torch.from_numpy(np.stack([np.asarray(map_) for map_ in maps])).to(noisy.device)
+            return ControlNetModel.forward(
+                self.denoiser.identitynet,
+                noisy,
+                timesteps,
+                projector(faces[:, None]),
+                drawn.permute(0, 3, 1, 2).float() / 255,
+                added_cond_kwargs=added,
+                return_dict=False,
+            )
+
+        return replace(conditions, adapters=(faces[:, None, None],), residuals=residuals if net else None)
+
+    def _attend(self, strength: float) -> None:
+        self.denoiser.pipeline.set_ip_adapter_scale(strength)
+
+
+def _pick(chances: Sequence[float]) -> torch.Tensor:
+    return torch.multinomial(torch.tensor(chances), 1)

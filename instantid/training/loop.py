@@ -1,0 +1,275 @@
+"""The training loop, on accelerate: one for every stage. What is learned is a `Task`; how long and fast, `Settings`.
+
+Every draw of a step follows from (seed, step, process), and so does which examples it sees: a run that was stopped
+goes on to the very weights it would have had.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from diffusers.training_utils import EMAModel
+from PIL import Image
+
+from ..errors import InstantIDError
+from .settings import Settings
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+Figures = dict[str, torch.Tensor]
+
+
+class TrainingFailed(InstantIDError):
+    """A run cannot go on."""
+
+
+class Task(Protocol):
+    """What is learned: a torch module whose trainable parameters are those that require gradients."""
+
+    name: str
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+
+    def __call__(self, indices: Sequence[int]) -> Figures:
+        """The mean over these examples of "loss", which is minimised, and of whatever else is worth a look."""
+
+    def sheet(self) -> Image.Image | None:
+        """Show what it can do by now, from fixed seeds."""
+
+    def save(self, bundle: Path) -> None:
+        """Write the trained parts into a bundle's folder, in their published layout."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Args:
+        seconds: this time, without what came before a resume.
+        figures: means since the last progress.
+    """
+
+    step: int
+    steps: int
+    seconds: float
+    examples_a_second: float
+    figures: dict[str, float]
+
+
+def train(task: Task, settings: Settings, folder: Path, bundle: Path) -> Iterator[Progress]:
+    """Train until the last step or until the time is up, and yield where it stands now and then.
+
+    Args:
+        folder: of the run: checkpoint, log and sample sheets; a checkpoint there is gone on from.
+        bundle: where the trained parts go, with averaged weights if there are such, whenever the run ends or pauses.
+
+    Raises:
+        TrainingFailed: the loss is no number any more, or the checkpoint is another run's.
+    """
+    accelerator = Accelerator(
+        cpu=settings.device == "cpu",
+        mixed_precision=settings.precision,
+        gradient_accumulation_steps=settings.accumulate,
+        log_with=list(settings.trackers) or None,
+        project_dir=folder,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        learned,
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    model, optimizer = accelerator.prepare(task, optimizer)
+    averaged = EMAModel(learned, decay=settings.average) if settings.average else None
+    step = _resume(folder / CHECKPOINT, task, optimizer, averaged)
+    if settings.trackers:
+        accelerator.init_trackers(task.name, config=settings.model_dump(mode="json"))
+    sums, counted, started, told, saved = {}, 0, time.monotonic(), time.monotonic(), time.monotonic()
+
+    def keep() -> None:
+        if accelerator.is_main_process:
+            _write_checkpoint(folder / CHECKPOINT, step, task, optimizer, averaged)
+            with _averages(averaged, learned):
+                task.save(bundle)
+
+    while step < settings.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * settings.rate(step)
+        for part in range(settings.accumulate):
+            with accelerator.accumulate(model):
+                figures = _one(model, settings, accelerator, step, part)
+                accelerator.backward(figures["loss"])
+                if accelerator.sync_gradients:
+                    figures["gradient"] = accelerator.clip_grad_norm_(learned, settings.clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            for name, value in figures.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
+        step, counted = step + 1, counted + 1
+        if averaged:
+            averaged.step(learned)
+        now = time.monotonic()
+        late = _agreed(now - started > 60 * settings.minutes, step, settings, accelerator)
+        last = step == settings.steps or late
+        if step % settings.log_every == 0 or last:
+            progress = _progress(step, settings, sums, counted, accelerator, started, told)
+            _log(folder, progress, accelerator)
+            if not np.isfinite(progress.figures["loss"]):
+                raise TrainingFailed(
+                    f"The loss of {task.name} is {progress.figures['loss']} at step {step}. The last checkpoint "
+                    "is kept: go on from it with a smaller learning_rate, or with precision “no”."
+                )
+            sums, counted, told = {}, 0, now
+            yield progress
+        if (
+            settings.sheet_every
+            and (step % settings.sheet_every == 0 or last)
+            and accelerator.is_main_process
+        ):
+            with _averages(averaged, learned), torch.random.fork_rng():
+                _write_sheet(task, folder, step)
+        if now - saved > 60 * settings.save_minutes or last:
+            keep()
+            saved = now
+        if late:
+            break
+    accelerator.end_training()
+
+
+def examples(seed: int, length: int, first: int, count: int) -> list[int]:
+    """Which examples come at places first … first + count of an endless run through shuffled epochs."""
+    chosen: list[int] = []
+    while len(chosen) < count:
+        epoch, at = divmod(first + len(chosen), length)
+        order = np.random.default_rng([seed, epoch]).permutation(length)
+        chosen += order[at : at + count - len(chosen)].tolist()
+    return chosen
+
+
+def _one(
+    model: torch.nn.Module, settings: Settings, accelerator: Accelerator, step: int, part: int
+) -> Figures:
+    """The loss of one process's share of a batch, its draws seeded by where in the run it stands."""
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    turn = (step * settings.accumulate + part) * processes + rank
+    torch.manual_seed(int(np.random.default_rng([settings.seed, turn]).integers(2**62)))
+    indices = examples(
+        settings.seed, len(accelerator.unwrap_model(model)), turn * settings.batch, settings.batch
+    )
+    with accelerator.autocast():
+        return dict(model(indices))
+
+
+def _agreed(late: bool, step: int, settings: Settings, accelerator: Accelerator) -> bool:
+    """Whether the time is up, as the first process sees it: all must stop at the same step."""
+    if accelerator.num_processes == 1:
+        return late
+    if step % 10:
+        return False
+    return broadcast_object_list([late])[0]
+
+
+def _progress(
+    step: int,
+    settings: Settings,
+    sums: dict[str, float],
+    counted: int,
+    accelerator: Accelerator,
+    started: float,
+    told: float,
+) -> Progress:
+    now = time.monotonic()
+    parts = counted * settings.accumulate
+    figures = {name: value / (counted if name == "gradient" else parts) for name, value in sums.items()}
+    seen = parts * settings.batch * accelerator.num_processes
+    return Progress(
+        step=step,
+        steps=settings.steps,
+        seconds=now - started,
+        examples_a_second=seen / max(now - told, 1e-9),
+        figures=figures,
+    )
+
+
+def _log(folder: Path, progress: Progress, accelerator: Accelerator) -> None:
+    accelerator.log(progress.figures, step=progress.step)
+    if accelerator.is_main_process:
+        line = {"step": progress.step, "speed": progress.examples_a_second, **progress.figures}
+        with (folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({name: float(f"{value:.6g}") for name, value in line.items()}) + "\n")
+
+
+def _write_sheet(task: Task, folder: Path, step: int) -> None:
+    task.eval()
+    with torch.no_grad():
+        sheet = task.sheet()
+    task.train()
+    if sheet is not None:
+        (folder / "sheets").mkdir(exist_ok=True)
+        sheet.save(folder / "sheets" / f"{step:07d}.webp", quality=90)
+
+
+class _averages:
+    """The averaged weights in place of the trained ones, for a while."""
+
+    def __init__(self, averaged: EMAModel | None, learned: list[torch.nn.Parameter]):
+        self._averaged, self._learned = averaged, learned
+
+    def __enter__(self) -> None:
+        if self._averaged:
+            self._averaged.store(self._learned)
+            self._averaged.copy_to(self._learned)
+
+    def __exit__(self, *_: object) -> None:
+        if self._averaged:
+            self._averaged.restore(self._learned)
+
+
+def _write_checkpoint(
+    path: Path, step: int, task: Task, optimizer: torch.optim.Optimizer, averaged: EMAModel | None
+) -> None:
+    content = {
+        "task": task.name,
+        "step": step,
+        "weights": {name: value for name, value in task.named_parameters() if value.requires_grad},
+        "optimizer": optimizer.state_dict(),
+        "averaged": averaged.state_dict() if averaged else None,
+    }
+    part = path.with_suffix(".part")
+    torch.save(content, part)
+    os.replace(part, path)
+
+
+def _resume(path: Path, task: Task, optimizer: torch.optim.Optimizer, averaged: EMAModel | None) -> int:
+    """Go on from a checkpoint if there is one; the step to go on with."""
+    if not path.exists():
+        return 0
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    learned = {name: value for name, value in task.named_parameters() if value.requires_grad}
+    shapes = {name: tuple(value.shape) for name, value in content["weights"].items()}
+    if content["task"] != task.name or shapes != {
+        name: tuple(value.shape) for name, value in learned.items()
+    }:
+        raise TrainingFailed(
+            f"{path} is of another run ({content['task']}). Choose a new folder for this one, or the same options."
+        )
+    with torch.no_grad():
+        for name, value in content["weights"].items():
+            learned[name].copy_(value)
+    optimizer.load_state_dict(content["optimizer"])
+    if averaged and content["averaged"]:
+        averaged.load_state_dict(content["averaged"])
+        averaged.to(next(iter(learned.values())).device)
+    return content["step"]
