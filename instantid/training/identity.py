@@ -103,8 +103,7 @@ class IdentityTask(nn.Module):
         return {"loss": denoiser.loss(latents, conditions)}
 
     def sheet(self) -> Image.Image:
-        """Rows: the pictures; their people painted with both ways in, without the adapter, without IdentityNet, without
-        either."""
+        """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none."""
         texts = [self._prepared.records[i]["captions"].get("terse", "") for i in self._shown]
         told, empty = self.denoiser.read(texts), self.denoiser.read([""] * len(texts))
         faces = torch.from_numpy(self._prepared.embeddings[self._shown]).to(self.denoiser.unet.device)

@@ -17,7 +17,7 @@ from .prepared import FAR, RECORDS, Example, write_piece
 ATTEMPTS = tuple(Attempt(size) for size in (256, 192, 384, 128))
 
 
-def prepare_shard(shard: Path, folder: Path, finder: FaceFinder, *, size: int, width: int) -> None:
+def prepare_shard(shard: Path, folder: Path, finder: FaceFinder, *, size: int) -> None:
     """Make a shard's piece in `folder`, unless it is there.
 
     Looks are drawn over the photo of their scene: they get the face that was found in that, as somebody does who
@@ -25,11 +25,10 @@ def prepare_shard(shard: Path, folder: Path, finder: FaceFinder, *, size: int, w
 
     Args:
         size: of the prepared pictures, which are scaled to it.
-        width: of the finder's embeddings.
     """
     piece = folder / shard.stem
     if not (piece / RECORDS).exists():
-        write_piece(piece, _examples(shard, finder, size), width=width)
+        write_piece(piece, _examples(shard, finder, size), width=finder.dimension)
 
 
 def _examples(shard: Path, finder: FaceFinder, size: int) -> Iterator[Example]:
