@@ -16,7 +16,7 @@ LAYERS = [
     "errors",
     "people image_files",
     "request dotted",
-    "images styles bundles face_drawing views saved_person",
+    "images styles bundles face_drawing views saved_person effort",
     "prints provenance adapter_file lora_file inversion_file library mini_tokenizer saved_people regions placing "
     "face_measures",
     "metadata branches vocabulary",
@@ -29,7 +29,8 @@ LAYERS = [
     "second_passes models",
     "pictures",
     "engine",
-    "ui hosting doctor trial serving evaluation training",
+    "ui hosting doctor trial serving training",
+    "evaluation",
     "__init__",  # the public face of the package
     "cli",
     "app __main__",
@@ -41,8 +42,8 @@ UI_MAY_IMPORT = {
 
 ONLY_IN = {"gradio": "app ui", "insightface": "faces"}
 WITHOUT_MODELS = (
-    "errors request styles images image_files faces face_drawing dotted prints metadata making batch compare bundles "
-    "library ui"
+    "errors request effort styles images image_files faces face_drawing dotted prints metadata making batch compare "
+    "bundles library ui"
 )
 NEVER_IN = dict.fromkeys(("torch", "diffusers", "transformers"), WITHOUT_MODELS)
 FACE_CLASSES = {"FaceDetectorYN", "FaceRecognizerSF"}  # OpenCV's

@@ -1,0 +1,225 @@
+"""A small network that sees on a picture what a prompt can ask for; trained on rendered people in minutes.
+
+It is only as good as its accuracy on people it has not met, which goes wherever its verdicts go.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..errors import InvalidRequest
+from ..training.people.looks import LOOKS, PHOTO
+from ..training.people.orders import NAME, present_shards, read_order
+from ..training.people.shards import read_shards
+from .attributes import AGES, CLOTHES, HAIR, PLACES, SEXES, read_labels
+
+SIDE = 128  # of the pictures it looks at, pixels
+CLASSES: Mapping[str, tuple[str, ...]] = {
+    "hair": tuple(HAIR),
+    "age": AGES,
+    "sex": SEXES,
+    "clothes": tuple(CLOTHES),
+    "place": tuple(PLACES),
+    "look": (PHOTO, *LOOKS),
+}
+HELD_OUT = 8  # one person in so many is kept for the accuracy
+OnTraining = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the judge is trained. About four minutes on two CPU cores, not counting the reading of the pictures."""
+
+    pictures: int = 12_000
+    steps: int = 1800
+    batch: int = 32
+    rate: float = 3e-3
+    seed: int = 0
+
+
+class Network(nn.Module):
+    """Pictures (n, 3, 128, 128), 0 to 1, to logits by attribute."""
+
+    def __init__(self):
+        super().__init__()
+        widths = (3, 24, 48, 96, 160)
+        self.body = nn.Sequential(
+            *(_block(into, out) for into, out in itertools.pairwise(widths)),
+            nn.Conv2d(widths[-1], 192, 3, padding=1),
+            nn.GroupNorm(8, 192),
+            nn.SiLU(),
+        )
+        # What is on average everywhere, and what is anywhere at all.
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(2 * 192, len(labels)) for name, labels in CLASSES.items()}
+        )
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        seen = self.body(2 * pictures - 1)
+        whole = torch.cat([seen.mean((2, 3)), seen.amax((2, 3))], dim=1)
+        return {name: head(whole) for name, head in self.heads.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeJudge:
+    """A trained network, with its accuracy on held-out people by attribute, and by look."""
+
+    network: Network
+    accuracy: dict[str, float]
+    look_accuracy: dict[str, float]
+    trained_on: int
+
+    @torch.no_grad()
+    def judge(self, pictures: Sequence[Image.Image]) -> list[dict[str, str]]:
+        """The most likely class of each attribute, picture by picture."""
+        told = []
+        for start in range(0, len(pictures), 32):
+            batch = np.stack([_scaled(np.asarray(each)) for each in pictures[start : start + 32]])
+            logits = self.network(_tensor(batch))
+            best = {name: values.argmax(1).tolist() for name, values in logits.items()}
+            told += [{name: CLASSES[name][best[name][i]] for name in CLASSES} for i in range(len(batch))]
+        return told
+
+
+def open_judge(
+    data: Path, cache: Path, training: Training = Training(), on_step: OnTraining = lambda done, total: None
+) -> AttributeJudge:
+    """Take the judge of a data set from the cache, or train it and leave it there.
+
+    Args:
+        data: a folder of rendered people, as `data make` leaves it.
+
+    Raises:
+        InvalidRequest: the folder is no data set, or holds too few people.
+    """
+    told = json.dumps(
+        [(data / NAME).read_text() if (data / NAME).exists() else "", asdict(training), CLASSES]
+    )
+    shards = list(present_shards(data, read_order(data)))
+    mark = hashlib.sha256((told + str(len(shards))).encode()).hexdigest()[:16]
+    file = cache / f"attributes-{mark}.safetensors"
+    if not file.exists():
+        judge = train(*read_pictures(shards, training), training, on_step)
+        cache.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        facts = {"accuracy": judge.accuracy, "looks": judge.look_accuracy, "pictures": judge.trained_on}
+        save_file(judge.network.state_dict(), part, {"facts": json.dumps(facts)})
+        part.replace(file)
+    network = Network()
+    with safe_open(file, "pt") as saved:
+        network.load_state_dict({name: saved.get_tensor(name) for name in network.state_dict()})
+        facts = json.loads(saved.metadata()["facts"])
+    return AttributeJudge(network.eval(), facts["accuracy"], facts["looks"], facts["pictures"])
+
+
+def read_pictures(
+    shards: Sequence[Path], training: Training
+) -> tuple[np.ndarray, list[dict[str, str]], np.ndarray]:
+    """Pictures (n, 128, 128, 3) uint8 with one person, their labels, and whose (n,) they are."""
+    pictures, labels, people = [], [], []
+    for sample in read_shards(shards, lambda record: len(record["figures"]) == 1):
+        pictures.append(_scaled(sample.image))
+        labels.append(read_labels(sample.record))
+        people.append(sample.record["person"])
+        if len(pictures) == training.pictures:
+            break
+    if len(set(people)) < 2:
+        raise InvalidRequest(
+            "There are too few rendered people to train the judge of attributes on. Make some hundreds: "
+            f"python -m instantid data make FOLDER --people 500 --size {SIDE}"
+        )
+    return np.stack(pictures), labels, np.array(people)
+
+
+def train(
+    pictures: np.ndarray,
+    labels: Sequence[Mapping[str, str]],
+    people: np.ndarray,
+    training: Training,
+    on_step: OnTraining = lambda done, total: None,
+) -> AttributeJudge:
+    """Train on most people and measure on the others. Arguments are those of `read_pictures`."""
+    order = np.unique(people)
+    held = np.isin(people, order[::HELD_OUT])
+    wanted = {
+        name: torch.tensor([of.index(label[name]) if name in label else -1 for label in labels])
+        for name, of in CLASSES.items()
+    }
+    random = np.random.default_rng(training.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        network = Network()
+    optimizer = torch.optim.AdamW(network.parameters(), training.rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.rate, total_steps=training.steps)
+    at = np.flatnonzero(~held)
+    for step in range(training.steps):
+        chosen = random.choice(at, training.batch)
+        logits = network(_tensor(np.stack([_roughened(pictures[i], random) for i in chosen])))
+        losses = [
+            nn.functional.cross_entropy(logits[name], target, ignore_index=-1, label_smoothing=0.05)
+            for name in CLASSES
+            if ((target := wanted[name][chosen]) >= 0).any()
+        ]
+        optimizer.zero_grad()
+        sum(losses).backward()
+        optimizer.step()
+        schedule.step()
+        on_step(step + 1, training.steps)
+    judge = AttributeJudge(network.eval(), {}, {}, len(at))
+    told = judge.judge([Image.fromarray(pictures[i]) for i in np.flatnonzero(held)])
+    true = [labels[i] for i in np.flatnonzero(held)]
+    accuracy = {
+        name: _share([a[name] == b[name] for a, b in zip(told, true) if name in b]) for name in CLASSES
+    }
+    looks = {
+        look: [a["look"] == look for a, b in zip(told, true) if b["look"] == look] for look in CLASSES["look"]
+    }
+    return AttributeJudge(
+        judge.network,
+        {name: share for name, share in accuracy.items() if share is not None},
+        {look: _share(hits) for look, hits in looks.items() if hits},
+        len(at),
+    )
+
+
+def _block(into: int, out: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(into, out, 3, stride=2, padding=1), nn.GroupNorm(8, out), nn.SiLU(),
+        nn.Conv2d(out, out, 3, padding=1, groups=8), nn.GroupNorm(8, out), nn.SiLU(),
+    )  # fmt: skip
+
+
+def _roughened(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Mirrored, moved, blurred and noisy, as out of a small autoencoder: sharpness must not matter."""
+    if random.random() < 0.5:
+        picture = picture[:, ::-1]
+    picture = np.roll(picture, random.integers(-6, 7, 2), axis=(0, 1))
+    if random.random() < 0.6:
+        small = int(random.integers(SIDE // 3, SIDE))
+        picture = cv2.resize(cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA), (SIDE, SIDE))
+    noise = random.normal(0, random.uniform(0, 6), picture.shape[:2])[..., None]
+    return np.clip(picture * random.uniform(0.93, 1.07) + noise, 0, 255).astype(np.uint8)
+
+
+def _scaled(picture: np.ndarray) -> np.ndarray:
+    same = picture.shape[:2] == (SIDE, SIDE)
+    return picture if same else cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def _tensor(pictures: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+
+
+def _share(hits: list[bool]) -> float | None:
+    return float(np.mean(hits)) if hits else None

@@ -1,0 +1,50 @@
+"""The most memory that making pictures took."""
+
+import json
+import resource
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes at the most so far, and of what."""
+
+    size: int
+    where: str
+
+
+FILE = "memory.json"
+
+
+def remember(folder: Path, device: str | None) -> Memory | None:
+    """The most there was in all runs that made pictures of a folder; None where none told.
+
+    Args:
+        device: of this run; None where it made no picture.
+    """
+    file = folder / FILE
+    before = Memory(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+    if device is None:
+        return before
+    now = peak(device)
+    most = max(now, before, key=lambda each: each.size) if before and before.where == now.where else now
+    file.write_text(json.dumps(asdict(most)), encoding="utf-8")
+    return most
+
+
+def reset() -> None:
+    """Begin to count anew, where that can be done: on a GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak(device: str) -> Memory:
+    """Of the GPU's memory that torch took since `reset`; without a GPU of the whole process since it began."""
+    if device == "cuda":
+        return Memory(size=torch.cuda.max_memory_allocated(), where="GPU")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Memory(size=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, where="process")

@@ -1,0 +1,210 @@
+"""What is seen on the pictures: faces, embeddings, features, attributes, maps. Each picture is opened once."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from .. import bundles, images
+from ..controls import Annotators
+from ..engine import Engine
+from ..faces import FaceFinder, load_finder
+from ..people import Face
+from ..request import Control
+from ..training.people.judges import Dlib, Judge, dlib_is_here
+from . import maps, pose
+from .attribute_judge import AttributeJudge
+from .clip import Clip
+from .likeness import People
+from .pictures import Made
+from .protocols import DEFAULT, control_name, controls_of
+from .sets import Subject
+
+THUMB = 128  # pixels
+
+
+class OwnEncoder:
+    """The encoder whose embeddings the generator was given: it flatters."""
+
+    def __init__(self, finder: FaceFinder):
+        self.name = f"{finder.model.split(',')[0]} (the generator’s own)"
+
+    def embed(self, image: np.ndarray, face: Face) -> np.ndarray:
+        """The embedding that came with the face."""
+        return face.embedding
+
+
+class SecondEncoder:
+    """Another face model, which finds the face again for itself; NaN where it does not."""
+
+    def __init__(self, finder: FaceFinder):
+        self._finder = finder
+        self.name = f"{finder.model.split(',')[0]} (independent)"
+
+    def embed(self, image: np.ndarray, face: Face) -> np.ndarray:
+        """(d,) of the face that lies nearest."""
+        near = nearest(self._finder.find(Image.fromarray(image)), face.keypoints)
+        return np.full(self._finder.dimension, np.nan) if near is None else near.embedding
+
+
+class IndependentDlib(Dlib):
+    """dlib's network, which saw none of our pictures."""
+
+    name = "dlib (independent)"
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What was seen of n pictures, in their order. Arrays have n rows, NaN where nothing was found.
+
+    Args:
+        embeddings: (n, d) by judge.
+        keypoint_error: (n,) parts of the face's box; turn_error: (n, 3) degrees of yaw, pitch, roll.
+        clip, words: (n, d) of pictures and their prompts; None without a CLIP.
+        verdicts: by attribute; None without a judge.
+        map_error: by control, (n,).
+        thumbs: (128, 128, 3) uint8.
+    """
+
+    made: Sequence[Made]
+    found: np.ndarray
+    embeddings: dict[str, np.ndarray]
+    keypoint_error: np.ndarray
+    turn_error: np.ndarray
+    clip: np.ndarray | None
+    words: np.ndarray | None
+    verdicts: list[dict[str, str]] | None
+    map_error: dict[str, np.ndarray]
+    thumbs: list[np.ndarray] = field(repr=False)
+
+    def of(self, condition: str) -> np.ndarray:
+        """Numbers of a condition's pictures."""
+        return np.flatnonzero([each.trial.condition == condition for each in self.made])
+
+    def subjects(self, rows: np.ndarray) -> np.ndarray:
+        """Whom those pictures are to be like."""
+        return np.array([self.made[row].trial.subject for row in rows], np.int64)
+
+
+def judges_for(finder: FaceFinder) -> list[Judge]:
+    """The generator's own encoder, and independent ones as far as they are installed."""
+    told: list[Judge] = [OwnEncoder(finder)]
+    folder = bundles.face_files_folder()
+    if not finder.model.startswith("face_recognition_sface") and folder.is_dir():
+        told.append(SecondEncoder(load_finder("opencv", folder)))
+    return [*told, IndependentDlib()] if dlib_is_here() else told
+
+
+def observe(
+    made: Sequence[Made],
+    subjects: Sequence[Subject],
+    engine: Engine,
+    judges: Sequence[Judge],
+    clip: Clip | None,
+    attributes: AttributeJudge | None,
+    on_picture: Callable[[int, int], None] = lambda done, total: None,
+) -> Observed:
+    """Look at every picture."""
+    seen = [_look(each, engine.face_finder, judges, i, len(made), on_picture) for i, each in enumerate(made)]
+    names = controls_of(engine.bundle)
+    annotators = Annotators(engine.bundle, engine.plan.spare_device)
+    return Observed(
+        made=made,
+        found=np.array([face is not None for face, *_ in seen]),
+        embeddings={judge.name: _rows([each[1][j] for each in seen]) for j, judge in enumerate(judges)},
+        keypoint_error=np.array([each[2] for each in seen]),
+        turn_error=np.array([each[3] for each in seen]).reshape(-1, 3),
+        clip=clip and _in_turn(made, clip.embed_pictures),
+        words=clip and clip.embed_words([each.trial.prompt for each in made]),
+        verdicts=attributes and attributes.judge([Image.fromarray(thumb) for *_, thumb in seen]),
+        map_error={name: _map_errors(name, made, subjects, annotators) for name in names},
+        thumbs=[thumb for *_, thumb in seen],
+    )
+
+
+def people_of(subjects: Sequence[Subject], judge: Judge, *, held_out: bool = False) -> People:
+    """The set's true photos, as a judge sees them.
+
+    Args:
+        held_out: the reference is each person's last photo, which is never given where there are others.
+    """
+    every = [
+        np.stack([judge.embed(np.asarray(who.picture(i)), face) for i, face in enumerate(who.faces)])
+        for who in subjects
+    ]
+    first = -1 if held_out else 0
+    others = [np.delete(photos, first, axis=0) for photos in every]
+    groups = [who.group for who in subjects]
+    return People(
+        references=np.stack([photos[first] for photos in every]),
+        groups=None if None in groups else groups,
+        others=np.concatenate(others),
+        whose=np.repeat(np.arange(len(subjects)), [len(photos) for photos in others]),
+    )
+
+
+def nearest(found: Sequence[Face], keypoints: np.ndarray) -> Face | None:
+    """The face whose middle is nearest to that of the keypoints; None of none."""
+    middle = keypoints.mean(axis=0)
+    return min(
+        found, key=lambda face: float(np.linalg.norm(face.keypoints.mean(axis=0) - middle)), default=None
+    )
+
+
+def _look(
+    made: Made,
+    finder: FaceFinder,
+    judges: Sequence[Judge],
+    i: int,
+    total: int,
+    on_picture: Callable[[int, int], None],
+) -> tuple:
+    image = images.open_image(made.file)
+    pixels = np.asarray(image)
+    wanted = made.trial.keypoints
+    face = nearest(finder.find(image), wanted)
+    on_picture(i + 1, total)
+    thumb = cv2.resize(pixels, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+    if face is None:
+        return None, [None] * len(judges), math.nan, (math.nan,) * 3, thumb
+    embeddings = [judge.embed(pixels, face) for judge in judges]
+    errors = pose.keypoint_error(face.keypoints, wanted), pose.turn_error(face.keypoints, wanted)
+    return face, embeddings, *errors, thumb
+
+
+def _rows(embeddings: list[np.ndarray | None]) -> np.ndarray:
+    """(n, d); NaN for None."""
+    width = max((len(each) for each in embeddings if each is not None), default=1)
+    return np.stack([np.full(width, np.nan) if each is None else each for each in embeddings])
+
+
+def _in_turn(made: Sequence[Made], embed: Callable[[list[Image.Image]], np.ndarray]) -> np.ndarray:
+    """Some at a time: all pictures of a large run do not fit into memory."""
+    parts = [
+        embed([images.open_image(each.file) for each in made[i : i + 32]]) for i in range(0, len(made), 32)
+    ]
+    return np.concatenate(parts)
+
+
+def _map_errors(
+    name: str, made: Sequence[Made], subjects: Sequence[Subject], annotators: Annotators
+) -> np.ndarray:
+    """Of pictures with that control and of those without any, against the map of the photo that poses."""
+    measure = maps.depth_error if name == "depth" else maps.line_error
+    wanted: dict[tuple[int, tuple[int, int]], np.ndarray] = {}
+    told = np.full(len(made), math.nan)
+    for i, each in enumerate(made):
+        if each.trial.condition not in (DEFAULT, control_name(name)):
+            continue
+        picture = images.open_image(each.file)
+        key = each.trial.subject, picture.size
+        if key not in wanted:
+            photo = subjects[each.trial.subject].picture(-1)
+            fit = images.fit(photo.size, picture.size)
+            placed = photo.resize(fit.placed, Image.Resampling.LANCZOS)
+            wanted[key] = np.asarray(fit.image(annotators.draw(name, placed, Control())))
+        told[i] = measure(np.asarray(annotators.draw(name, picture, Control())), wanted[key])
+    return told
