@@ -8,7 +8,7 @@ from collections.abc import Callable
 import typer
 
 from ..progress import THREAD
-from . import batch, data, doctor, fetch, generate, people
+from . import batch, data, doctor, evaluate, fetch, generate, people
 from .terminal import quieten as quieten
 from .terminal import told
 
@@ -29,6 +29,7 @@ def _all_commands() -> typer.Typer:
             "batch": batch.batch,
             "fetch": fetch.fetch,
             "doctor": doctor.doctor,
+            "evaluate": evaluate.evaluate,
         },
         "InstantID Studio: one photo of a face becomes any picture of that person.",
     )
