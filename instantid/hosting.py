@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import bundles, metadata
+from . import bundles, effort, metadata
 from .errors import BundleError, InstantIDError
 from .images import open_image
 from .people import Photo, Portrait
@@ -193,10 +193,4 @@ def seconds(request: Request) -> int:
 
     Judged for an H200 slice, not measured: about 0.15 s a step at one megapixel, and 20 s to wake up.
     """
-    megapixels = (request.width or 1024) * (request.height or 1024) / 2**20
-    nets = 1 + 0.3 * len(request.controls) + 0.3 * (len(request.people) - 1)
-    order = 2 if request.scheduler == "Heun" else 1  # Heun runs the network twice a step
-    rounds = 1 + request.upscale_strength * request.upscale**2 * (request.upscale > 1)
-    rounds += request.face_detail_strength * len(request.people) * request.face_detail
-    steps = (request.steps or 30) * rounds
-    return round(20 + 0.15 * megapixels * nets * order * steps * request.images)
+    return round(20 + 0.15 * effort.of(request))

@@ -41,7 +41,7 @@ def describe(request: Request, known: dict[int, Print] | None = None) -> Prints:
     settings, pictures = dotted.take_apart(request)
     for picture in pictures.values():
         if id(picture) not in known:
-            known[id(picture)] = _of_picture(picture)
+            known[id(picture)] = of_picture(picture)
     weights = dict(dotted.weights(settings))
     local = {name: source for name, source in weights.items() if os.path.exists(source)}
     names = {
@@ -64,7 +64,8 @@ def reaches_out(source: str) -> bool:
     return absolute or relative or "\\" in source or source == "~"
 
 
-def _of_picture(picture: Source) -> Print:
+def of_picture(picture: Source) -> Print:
+    """A photo's print is of its pixels, a face's of its numbers; photos are opened."""
     if isinstance(picture, Photo):
         return {"photo": images.fingerprint(images.open_image(picture.image)), "number": picture.face}
     face, size = picture, b""

@@ -122,7 +122,7 @@ def find(name: str) -> Variable:
 
 
 def offered(request: Request | None = None) -> tuple[Variable, ...]:
-    """What to offer in a list: the request's own fields, those of its people, controls and LoRAs, the special ones."""
+    """What to offer in a list: the request's own fields, those of its people, controls and LoRAs, the three more."""
     names = [name for name in Request.model_fields if name not in _NOT_OFFERED]
     people = len(request.people) if request else 1
     names += [f"people.{i}.{part}" for i in range(people) for part in ("references", "view")]
@@ -158,9 +158,8 @@ def _of_request(name: str) -> Variable:
     told = _kind(kind)
     if told is None:
         parts = tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ("0",)
-        raise InvalidRequest(
-            f"{name} cannot be an axis as a whole. Vary a part of it: {', '.join(f'{name}.{part}' for part in parts)}."
-        )
+        named = ", ".join(f"{name}.{part}" for part in parts)
+        raise InvalidRequest(f"{name} cannot be an axis as a whole. Vary a part of it: {named}.")
     limits = {type(rule): rule for rule in rules}
     multiple = limits.get(MultipleOf)
     return Variable(

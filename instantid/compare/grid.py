@@ -85,7 +85,7 @@ def read_axis(text: str) -> Axis:
     field, colon, told = text.partition(":")
     if not colon or not field.strip():
         raise InvalidRequest(
-            f"An axis is written as a field and its values, such as “identity_strength: 0..1.2 step 0.4”; got “{text}”."
+            f"An axis is a field and its values, such as “identity_strength: 0..1.2 step 0.4”; got “{text}”."
         )
     return Axis(field=field, values=told)
 
@@ -181,7 +181,7 @@ class Grid(Frozen):
         return self.replace(base=self.base.replace(seed=secrets.randbelow(MAX_SEED)))
 
     def samples(self) -> Iterator[Request]:
-        """Requests in which every value of every axis appears, far fewer than cells: to refuse early what is wrong."""
+        """Requests in which every value of every axis appears, far fewer than cells: to refuse wrong ones early."""
         seen: set[tuple[str, int]] = set()
         for cell in self.cells:
             here = {("x", cell.x), ("y", cell.y), ("z", cell.z)}

@@ -107,7 +107,7 @@ def label(variable: Variable, value: Any) -> str:
 
 
 def _commas_separate(variable: Variable) -> bool:
-    return variable.name == REPLACE or "prompt" not in variable.name and variable.name != "style_content"
+    return variable.name == REPLACE or ("prompt" not in variable.name and variable.name != "style_content")
 
 
 def _split(text: str, *, commas: bool) -> list[str]:
@@ -162,7 +162,7 @@ def _numbers(variable: Variable, item: str) -> list[int | float]:
         return [round(value) if whole else round(float(value), 6) for value in spread]
     if not ranged[3] and not whole:
         raise InvalidRequest(
-            f"{variable.title}: “{item}” does not say how many. Add a step, “{item} step 0.2”, or a count, “{item} (5)”."
+            f"{variable.title}: “{item}” does not say how many values. Write “{item} step 0.2” or “{item} (5)”."
         )
     step = abs(Decimal(ranged[3] or 1))
     if step == 0:
