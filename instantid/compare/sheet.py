@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from ..errors import InvalidRequest
 from ..images import open_image
-from .grid import Axis, Grid
+from .grid import Grid
 from .grid_file import CHUNK, to_json
 from .running import Outcome
 
 MOST_PIXELS = 40_000_000  # of a page: about 200 MB in memory while it is drawn
-SMALLEST, LARGEST = 10, 44  # pixels of letters
+SMALLEST, LARGEST = 12, 44  # pixels of letters
 LINES = 4  # of a label; the rest of a long prompt is cut
 PAPER, INK, FAINT, EMPTY, WRONG = "#ffffff", "#1c1c1e", "#6e6e73", "#ececee", "#b3261e"
 
@@ -53,10 +53,9 @@ def draw(grid: Grid, outcomes: Sequence[Outcome], z: int = 0, look: Look = Look(
     tops = [_wrapped(text, font, width, measure) for text in grid.x.labels]
     room = max(width, 8 * font.size)
     sides = [_wrapped(text, font, room, measure) for text in grid.y.labels] if grid.y else []
-    heads = [_head(grid.x, "→"), *([_head(grid.y, "↓")] if grid.y else ())]
-    head = " · ".join(heads)
+    head = f"{grid.x.title} across" + (f", {grid.y.title} down" if grid.y else "")
     if grid.z:
-        head = f"{grid.z.title}: {grid.z.labels[z]} ({z + 1} of {pages}) · {head}"
+        head = f"{grid.z.title}: {grid.z.labels[z]} ({z + 1} of {pages}). {head}"
     side = 0
     if sides:
         side = 2 * gap + max(round(measure.textlength(each, font)) for lines in sides for each in lines)
@@ -90,7 +89,7 @@ def draw(grid: Grid, outcomes: Sequence[Outcome], z: int = 0, look: Look = Look(
                 lines = _wrapped(outcome.error, font, width - 2 * gap, measure, max(1, height // line - 1))
                 _write(pen, lines, (left + gap, upper + gap), font, line, WRONG)
             if look.details and outcome is not None and outcome.there:
-                text = _cut(_details(outcome), font, width, measure)
+                text = _details(outcome, font, width, measure)
                 pen.text((left + width // 2, upper + height + gap // 2), text, FAINT, font, anchor="ma")
     return page
 
@@ -119,13 +118,12 @@ def save(grid: Grid, outcomes: Sequence[Outcome], path: Path, look: Look = Look(
     return paths
 
 
-def _head(axis: Axis, arrow: str) -> str:
-    return f"{axis.title} {arrow}"
-
-
-def _details(outcome: Outcome) -> str:
-    told = [] if outcome.likeness is None else [f"likeness {outcome.likeness:.2f}"]
-    return " · ".join([*told, *([] if outcome.seconds is None else [f"{outcome.seconds:.1f} s"])])
+def _details(outcome: Outcome, font: Font, width: int, pen: ImageDraw.ImageDraw) -> str:
+    """Likeness and seconds; narrow cells leave out the word, wide ones say what the number is."""
+    number = "" if outcome.likeness is None else f"{outcome.likeness:.2f}"
+    took = "" if outcome.seconds is None else f"{outcome.seconds:.1f} s"
+    told = [" · ".join(filter(None, (each, took))) for each in (number and f"likeness {number}", number)]
+    return next((text for text in told if pen.textlength(text, font) <= width), number or took)
 
 
 def _cell_size(sizes: Sequence[tuple[int, int]], cells: int, side: int | None) -> tuple[int, int]:

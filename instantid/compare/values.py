@@ -159,7 +159,7 @@ def _numbers(variable: Variable, item: str) -> list[int | float]:
                 f"{variable.title}: “{item}” asks for {count} values; 2 to {MAX_VALUES} can be."
             )
         spread = [first + (last - first) * i / (count - 1) for i in range(count)]
-        return [round(value) if whole else round(float(value), 6) for value in spread]
+        return [round(value) if whole else round(float(value), 4) for value in spread]
     if not ranged[3] and not whole:
         raise InvalidRequest(
             f"{variable.title}: “{item}” does not say how many values. Write “{item} step 0.2” or “{item} (5)”."
