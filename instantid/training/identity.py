@@ -145,26 +145,46 @@ class IdentityTask(nn.Module):
     def _given(
         self, conditions: Conditions, faces: torch.Tensor, chosen: np.ndarray, net: float
     ) -> Conditions:
-        projector = self.denoiser.unet.encoder_hid_proj.image_projection_layers[0]
-        size = self._prepared.size
-        maps = [draw_keypoints(self._prepared.keypoints[i], size, size) for i in chosen] if net else []
-
-        def residuals(noisy, timesteps, added):
-            drawn = torch.from_numpy(np.stack([np.asarray(map_) for map_ in maps])).to(noisy.device)
-            return ControlNetModel.forward(
-                self.denoiser.identitynet,
-                noisy,
-                timesteps,
-                projector(faces[:, None]),
-                drawn.permute(0, 3, 1, 2).float() / 255,
-                added_cond_kwargs=added,
-                return_dict=False,
-            )
-
-        return replace(conditions, adapters=(faces[:, None, None],), residuals=residuals if net else None)
+        return with_faces(self.denoiser, self._prepared, conditions, faces, chosen, net=net > 0)
 
     def _attend(self, strength: float) -> None:
         self.denoiser.pipeline.set_ip_adapter_scale(strength)
+
+
+def with_faces(
+    denoiser: Denoiser,
+    prepared: Prepared,
+    conditions: Conditions,
+    faces: torch.Tensor,
+    chosen: np.ndarray,
+    *,
+    net: bool = True,
+) -> Conditions:
+    """The conditions with a face each, as the pipeline would have it.
+
+    Args:
+        denoiser: carries the identity adapter as its first and only one.
+        faces: (b, d) raw embeddings.
+        chosen: (b,) the pictures of `prepared` whose keypoints say where.
+        net: whether IdentityNet sees them too.
+    """
+    projector = denoiser.unet.encoder_hid_proj.image_projection_layers[0]
+    size = prepared.size
+    maps = [draw_keypoints(prepared.keypoints[i], size, size) for i in chosen] if net else []
+
+    def residuals(noisy, timesteps, added):
+        drawn = torch.from_numpy(np.stack([np.asarray(map_) for map_ in maps])).to(noisy.device)
+        return ControlNetModel.forward(
+            denoiser.identitynet,
+            noisy,
+            timesteps,
+            projector(faces[:, None]),
+            drawn.permute(0, 3, 1, 2).float() / 255,
+            added_cond_kwargs=added,
+            return_dict=False,
+        )
+
+    return replace(conditions, adapters=(faces[:, None, None],), residuals=residuals if net else None)
 
 
 def _pick(chances: Sequence[float]) -> torch.Tensor:
