@@ -82,8 +82,13 @@ class Prepared:
         return self._rows("latents", indices)
 
     @cached_property
+    def picture_embeddings(self) -> np.ndarray:
+        """(N, w) float32 of the whole pictures, by an image encoder; there once `embed_pictures` has run."""
+        return np.concatenate(self._arrays("picture_embeddings"))
+
+    @cached_property
     def embeddings(self) -> np.ndarray:
-        """(N, d) float32 raw; zeros where no face was found."""
+        """(N, d) float32 raw, of faces; zeros where none was found."""
         return np.concatenate(self._arrays("embeddings"))
 
     @cached_property
@@ -182,13 +187,31 @@ def encode_latents(
         encode: (n, s, s, 3) uint8 → (n, c, h, w) float32, scaled.
         mark: what tells one autoencoder from another, such as a checksum of its weights.
     """
+    _write_beside(prepared, "latents", lambda images: encode(images).astype(np.float16), mark, batch)
+
+
+def embed_pictures(
+    prepared: Prepared, embed: Callable[[np.ndarray], np.ndarray], *, mark: str, batch: int = 64
+) -> None:
+    """Write every picture's embedding beside it, where it is not there yet from the same image encoder.
+
+    Args:
+        embed: (n, s, s, 3) uint8 → (n, w) float32.
+        mark: as for `encode_latents`.
+    """
+    _write_beside(prepared, "picture_embeddings", embed, mark, batch)
+
+
+def _write_beside(
+    prepared: Prepared, name: str, make: Callable[[np.ndarray], np.ndarray], mark: str, batch: int
+) -> None:
     for piece in prepared.pieces:
-        stamp = piece / "latents.mark"
+        stamp = piece / f"{name}.mark"
         if stamp.exists() and stamp.read_text() == mark:
             continue
         stamp.unlink(missing_ok=True)
         images = np.load(piece / "images.npy", mmap_mode="r")
-        parts = [encode(np.asarray(images[i : i + batch])) for i in range(0, len(images), batch)]
-        np.save(piece / "latents.part.npy", np.concatenate(parts).astype(np.float16))
-        os.replace(piece / "latents.part.npy", piece / "latents.npy")
+        parts = [make(np.asarray(images[i : i + batch])) for i in range(0, len(images), batch)]
+        np.save(piece / f"{name}.part.npy", np.concatenate(parts))
+        os.replace(piece / f"{name}.part.npy", piece / f"{name}.npy")
         stamp.write_text(mark)

@@ -15,6 +15,7 @@ from .prepared import FAR, RECORDS, Example, write_piece
 
 # Rendered faces are large in small pictures: a fourth of the time that the usual order takes.
 ATTEMPTS = tuple(Attempt(size) for size in (256, 192, 384, 128))
+IN_PIXELS = ("face_keypoints", "face_box", "body_keypoints")  # of what records say of figures
 
 
 def prepare_shard(shard: Path, folder: Path, finder: FaceFinder, *, size: int) -> None:
@@ -42,7 +43,7 @@ def _examples(shard: Path, finder: FaceFinder, size: int) -> Iterator[Example]:
             face=face,
             person=sample.record["person"],
             depth=_nearness(sample, size),
-            record=_kept(sample.record),
+            record=_kept(sample.record, size / len(sample.image)),
         )
 
 
@@ -74,11 +75,12 @@ def _nearness(sample: Sample, size: int) -> np.ndarray:
     return cv2.resize(scaled.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST)
 
 
-def _kept(record: dict) -> dict:
-    """What trainers and judges ask for: words and what is seen, without meshes and lamps."""
+def _kept(record: dict, scale: float) -> dict:
+    """What trainers and judges ask for: words and what is seen, in prepared pixels, without meshes and lamps."""
     kept = {name: record[name] for name in ("key", "scene", "person", "look", "caption", "captions")}
     kept["figures"] = [
         {name: value for name, value in figure.items() if name != "description"}
+        | {name: (np.array(figure[name]) * scale).round(2).tolist() for name in IN_PIXELS}
         for figure in record["figures"]
     ]
     kept["background"] = record["scenery"].get("background")
