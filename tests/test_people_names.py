@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from instantid.training.people import assets, identities, poses, wardrobe
+from instantid.training.people import assets, expressions, identities, wardrobe
 from instantid.training.people.description import Camera
 from instantid.training.people.renderer import Renderer
 from instantid.training.people.scenes import sample_picture
@@ -28,7 +28,7 @@ def test_every_name_drawn_is_there(made):
 def test_every_garment_and_expression_is_there(made):
     worn = (*wardrobe.WOMEN_SUITS, *wardrobe.MEN_SUITS, *wardrobe.DRESSES, *wardrobe.TOPS, *wardrobe.BOTTOMS)
     assert {*worn, *wardrobe.SHOES, *wardrobe.HATS, wardrobe.GLASSES} <= set(made.garments)
-    for units in poses.EXPRESSIONS.values():
+    for units in expressions.EXPRESSIONS.values():
         assert set(units) <= set(made.expressions)
 
 

@@ -21,7 +21,9 @@ from instantid.training.people.description import (
     from_json,
     to_json,
 )
+from instantid.training.people.poses import STANCES
 from instantid.training.people.renderer import Renderer
+from instantid.training.people.unpacking import SKELETON
 
 ANNA = Identity(
     number=7, seed=3, sex=0.0, age=30, ancestry=(0.1, 0.2, 0.7), skin="young_caucasian_female", hair="ponytail01",
@@ -97,6 +99,34 @@ def test_limbs_go_where_the_pose_says(renderer: Renderer) -> None:
         elbow[0] > shoulder[0] + 5 and abs(elbow[1] - shoulder[1]) < 5
     )  # the left arm, on the picture's right
     assert up[7][1] < down[7][1] - 5  # the right knee
+
+
+@pytest.mark.parametrize(("hand", "shorter"), [("fist", 0.03), ("relaxed", 0.008)])
+def test_bent_fingers_come_nearer_and_the_rest_stays(renderer: Renderer, hand: str, shorter: float) -> None:
+    from instantid.training.people.hands import Hands
+
+    hands = Hands(renderer.assets, renderer.device)
+    flat = renderer.wardrobe.body.shapes([STANDING])
+    bent = hands.bend([dataclasses.replace(STANDING, hands=(hand, "flat"))], flat)
+    tips = hands.knuckles[:, 3, 0]  # the thumbs' and fingers' ends, the left hand's first
+    wrists = [renderer.wardrobe.body.joints[SKELETON.index(f"{side}_wrist"), 0] for side in ("left", "right")]
+    reach = [
+        (shape[0, tips] - shape[0, wrists].repeat_interleave(5, 0)).norm(dim=1) for shape in (flat, bent)
+    ]
+    assert (reach[0] - reach[1])[1:5].min() > shorter and (reach[0] - reach[1])[5:].abs().max() < 1e-5
+    moved = (flat - bent).norm(dim=2)[0] > 1e-5
+    assert set(moved.nonzero()[:, 0].tolist()) <= set(hands.vertices.tolist())
+
+
+def test_who_sits_is_carried_by_a_stool_that_is_nobody(renderer: Renderer) -> None:
+    seated = dataclasses.replace(STANDING, pose=dict(STANCES["sitting, hands in the lap"].joints), clothes=())
+    on_air, on_stool = (dataclasses.replace(seated, seat=seat) for seat in (None, (0.1, 0.1, 0.9)))
+    camera = Camera(frame="body", fill=0.9, yaw=60)
+    air, stool = (one.truth for one in renderer.render([whole(f, camera=camera) for f in (on_air, on_stool)]))
+    assert (np.isfinite(stool.depth) & (stool.people == 0)).sum() > 300  # seen, and not part of her
+    assert (stool.people == 1).sum() > 0.8 * (air.people == 1).sum()
+    knee, hip, ankle = (stool.figures[0].body_keypoints[i] for i in (10, 9, 11))
+    assert abs(knee[1] - hip[1]) < 0.5 * (ankle[1] - knee[1])  # thighs level, shins upright
 
 
 def test_the_frame_is_filled_as_asked_and_the_figure_stands_on_the_floor(renderer: Renderer) -> None:

@@ -1,5 +1,7 @@
 """The identity report on faces that a stand-in finder sees: what is found, how far off, who is told apart."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,13 @@ def test_what_is_not_found_is_counted():
     told = report(VIEWS, Finder(blind=3), [SFace()])
     assert told.detection.frontal_found == pytest.approx(14 / 16)
     assert told.separations[0].people == 7
+
+
+def test_small_faces_are_found_but_not_compared():
+    small = dataclasses.replace(VIEWS[0], keypoints=POINTS[2] + (POINTS - POINTS[2]) * 0.4)
+    told = report([*VIEWS, small], Finder(), [SFace()])
+    assert told.small == 1 and told.separations[0].pictures == len(VIEWS)
+    assert told.detection.frontal == 17 and "1 more faces" in told.as_text()
 
 
 def test_keypoints_off_are_told_in_shares_of_the_eyes_distance():

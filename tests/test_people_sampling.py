@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from instantid.training.people import poses, wardrobe
-from instantid.training.people.description import JOINTS, Picture, from_json, to_json
+from instantid.training.people import expressions, poses, wardrobe
+from instantid.training.people.description import HANDS, JOINTS, Picture, from_json, to_json
 from instantid.training.people.identities import FACE, LEANING, STRENGTH, group_of, is_male, sample_identity
 from instantid.training.people.scenes import FRAMINGS, sample_picture
 
@@ -62,16 +62,43 @@ def test_who_somebody_is_stays_from_picture_to_picture():
 
 
 def test_poses_name_joints_and_mirror_them():
-    for name, pose in poses.POSES.items():
-        assert set(pose) <= set(JOINTS), name
+    for name, stance in poses.STANCES.items():
+        assert set(stance.joints) <= set(JOINTS) and set(stance.hands) <= set(HANDS), name
     random = np.random.default_rng(1)
-    wrists = [poses.sample_pose(random)["left_elbow"][0] for _ in range(60)]
-    assert max(wrists) > 90 and min(wrists) < 30
+    drawn = [poses.sample_stance(random) for _ in range(80)]
+    elbows = [stance.joints["left_elbow"][0] for stance in drawn]
+    assert max(elbows) > 90 and min(elbows) < 30
+    pointing = {stance.hands for stance in drawn if "pointing" in stance.hands}
+    assert {hands.index("pointing") for hands in pointing} == {0, 1}
+    assert poses.STANCES["standing, pointing"].mirrored().mirrored() == poses.STANCES["standing, pointing"]
+
+
+def test_who_sits_has_bent_hips_and_a_seat_and_no_skirt():
+    pictures = [
+        sample_picture([person], seed=seed, framing="full body")
+        for person in PEOPLE[:40]
+        for seed in range(8)
+    ]
+    figures = [figure for picture in pictures for figure in picture.figures]
+    for figure in figures:
+        assert (figure.seat is not None) == (
+            figure.pose["left_hip"][0] > 65 and figure.pose["right_hip"][0] > 65
+        )
+        skirts = {*wardrobe.SKIRTS, *wardrobe.DRESSES} & {garment.name for garment in figure.clothes}
+        assert figure.seat is None or not skirts
+    assert 0.08 < np.mean([figure.seat is not None for figure in figures]) < 0.35
+
+
+def test_glasses_and_hats_are_worn_now_and_then():
+    random = np.random.default_rng(3)
+    outfits = [wardrobe.sample_outfit(PEOPLE[0], random) for _ in range(2000)]
+    assert np.mean([outfit.glasses is not None for outfit in outfits]) > 0.12
+    assert np.mean([outfit.hat is not None for outfit in outfits]) > 0.08
 
 
 def test_expressions_are_shares():
     random = np.random.default_rng(2)
-    drawn = [poses.sample_expression(random) for _ in range(200)]
+    drawn = [expressions.sample_expression(random) for _ in range(200)]
     assert all(0 <= weight <= 1 for one in drawn for weight in one.values())
     assert sum("mouthSmileLeft" in one for one in drawn) > 50
 

@@ -197,6 +197,7 @@ def test_the_card_tells_licence_numbers_and_how_to_make_it_again(made):
     assert "license: cc0-1.0" in text and "AGPL3" in text
     assert "| people | 5 |" in text and "20, 10 of them photos" in text
     assert "data make FOLDER --people 5 --views 2 --size 64" in text
+    assert "--together" in text and "--quality" in text
     assert card.write_card(made).read_text() == text
 
 

@@ -12,7 +12,7 @@ from instantid.errors import DownloadError
 from .fetching import SOURCES, Report, assets_folder, download
 from .unpacking import unpack
 
-FORMAT = "made-2"
+FORMAT = "made-3"
 """Changes whenever `unpack` writes other files."""
 
 

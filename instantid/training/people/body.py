@@ -26,6 +26,8 @@ PARENTS = {
 }  # fmt: skip
 """Parents come before their children."""
 YOUNG, OLD = 25.0, 90.0
+KEPT = 64
+"""Bodies at rest that are kept, a quarter of a megabyte each."""
 ARM_AWAY, FOREARM_FRONT, LEG_AWAY = 9.0, 10.0, 3.0
 """How standing straight differs from limbs hanging plumb, degrees."""
 
@@ -97,25 +99,33 @@ class Body:
         self.rows = torch.from_numpy(assets.rows)
         if device.type != "cpu":
             self.rows = self.rows.to(device)
+        self._kept: dict[tuple[tuple[int, float], ...], Tensor] = {}
 
     def shapes(self, figures: Sequence[Figure]) -> Tensor:
         """Give each figure's body at rest, (figures, V, 3) metres, expression included."""
-        wanted = []
+        shapes = []
         for figure in figures:
-            weights = shape_weights(figure.identity, self.assets)
-            for name, weight in figure.expression.items():
+            moved = self._at_rest(shape_weights(figure.identity, self.assets))
+            for name in figure.expression:
                 if name not in self.assets.expressions:
                     known = ", ".join(sorted(self.assets.expressions))
                     raise InvalidRequest(f"There is no expression “{name}”. There are: {known}.")
-                row = self.assets.expressions[name]
-                weights[row] = weights.get(row, 0.0) + weight
-            wanted.append(weights)
-        used = sorted({row for weights in wanted for row in weights})
-        table = torch.tensor(
-            [[weights.get(row, 0.0) for row in used] for weights in wanted], device=self.device
-        )
-        rows = self.rows[torch.tensor(used, device=self.rows.device)].float()  # (rows, V * 3)
-        return self.vertices + (table @ rows).view(len(figures), -1, 3)
+            units = {self.assets.expressions[name]: weight for name, weight in figure.expression.items()}
+            shapes.append(moved + self._sum(units) if units else moved)
+        return torch.stack(shapes)
+
+    def _at_rest(self, weights: dict[int, float]) -> Tensor:
+        """The body (V, 3) without an expression. Pictures of one person follow each other, so the last are kept."""
+        key = tuple(sorted(weights.items()))
+        if key not in self._kept:
+            if len(self._kept) == KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = self.vertices + self._sum(weights)
+        return self._kept[key]
+
+    def _sum(self, weights: dict[int, float]) -> Tensor:
+        rows = self.rows[torch.tensor(list(weights), device=self.rows.device)].float()  # (rows, V * 3)
+        return (torch.tensor(list(weights.values()), device=self.device) @ rows).view(-1, 3)
 
     def pose(self, figures: Sequence[Figure], shapes: Tensor) -> list[Posed]:
         """Turn each figure's joints as it says, at the origin, facing its heading."""

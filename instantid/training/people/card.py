@@ -69,8 +69,9 @@ def _front() -> str:
 
 def _about(order: Order) -> str:
     flags = [f"--people {order.people} --views {order.views} --size {order.size} --looks {order.looks}"]
+    flags += [f"--together {order.together}"]
     flags += [f'--framing "{framing}"' for framing in order.framings]
-    flags += [f"--seed {order.seed}"] + ([] if order.depth else ["--no-depth"])
+    flags += [f"--quality {order.quality} --seed {order.seed}"] + ([] if order.depth else ["--no-depth"])
     return (
         "Many pictures of each of many people, with everything about them known. Made by InstantID Studio:\n\n"
         f"    python -m instantid data make FOLDER {' '.join(flags)}\n\n"

@@ -30,6 +30,7 @@ BODY_KEYPOINTS = (
 FACE_KEYPOINTS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 """insightface's order: seen from the front the eye on the picture's left comes first, the person's right one."""
 
+HANDS = ("flat", "open", "relaxed", "fist", "pointing")
 FRAMES = ("head", "bust", "half", "body")
 BACKGROUNDS = ("plain", "gradient", "studio", "room", "street", "landscape", "bokeh")
 
@@ -100,6 +101,10 @@ class Figure:
     twist: turns about the limb's own axis so that its front looks outward (waist … head: towards the person's left).
     A joint turns in the frame of the one above it, twist first, then outward, then forward.
     """
+    hands: tuple[str, str] = ("flat", "flat")
+    """What the person's left and right hand do: each one of `HANDS`."""
+    seat: Colour | None = None
+    """The colour of a stool under somebody whose pose sits; None for no stool."""
     clothes: tuple[Garment, ...] = ()
     glasses: Garment | None = None
     hat: Garment | None = None

@@ -14,12 +14,20 @@ from instantid.errors import InvalidRequest
 from . import complexion
 from .assets import Assets, Mesh
 from .body import Body, Posed, skin
-from .description import Colour, Figure, Garment
+from .description import Colour, Figure, Garment, Identity
+from .hands import Hands
+from .seats import Stool
 
-SKIN, CLOTH, HAIR, EYE, LASH, TEETH, GLASS = range(7)
+SKIN, CLOTH, HAIR, EYE, LASH, TEETH, GLASS, SEAT = range(8)
 SEE_THROUGH = (HAIR, LASH, GLASS)
 """Materials whose texture's alpha says where they are."""
 LASH_COLOUR = (0.003, 0.0015, 0.001)
+EYE_MIXTURES = {"brown": ("brownlight", 0.2)}
+"""Eyes whose texture alone looks wrong (that of brown ones is blood red), and what is mixed into them."""
+BEARD = (1.35, 1.15, 1.0)
+"""How much lighter a beard is than the hair."""
+SEAT_CLOTH = "garments/fedora"
+"""Felt: one texel of it is dyed."""
 GAMMA = 2.2
 SKIN_VERTICES = 13380
 """Of the body mesh; those that follow are helpers that clothes hang on."""
@@ -72,12 +80,14 @@ class Wardrobe:
         self.assets = assets
         self.device = device
         self.body = Body(assets, device)
+        self.hands = Hands(assets, device)
+        self.stool = Stool(device)
         self._parts: dict[str, _Part] = {}
         self._masks = torch.from_numpy(complexion.masks(assets)[:SKIN_VERTICES]).to(device)
 
     def dress(self, figures: Sequence[Figure]) -> Dressed:
         """Build all figures of a batch."""
-        shapes = self.body.shapes(figures)
+        shapes = self.hands.bend(figures, self.body.shapes(figures))
         posed = self.body.pose(figures, shapes)
         vertices, faces, uvs, parts, tables, masks = [], [], [], [], [], []
         materials: list[Material] = []
@@ -116,6 +126,17 @@ class Wardrobe:
                 owners.append(number)
                 count += len(rest)
             standing.append(self._stand(figure, pose, vertices, begin))
+            if figure.seat is not None:
+                stool = self.stool
+                vertices.append(stool.under(vertices[begin], standing[-1].places[0], figure.heading))
+                faces.append(stool.faces + count)
+                uvs.append(stool.uv)
+                parts.append(torch.full((len(stool.faces),), len(materials), device=self.device))
+                tables.append((stool.neighbours, stool.faces, count))
+                masks.append(torch.zeros(len(vertices[-1]), len(complexion.MASKS), device=self.device))
+                materials.append(Material(kind=SEAT, texture=SEAT_CLOTH, colour=_linear(figure.seat)))
+                owners.append(number)
+                count += len(vertices[-1])
         points = torch.cat(vertices)
         return Dressed(
             vertices=points,
@@ -151,20 +172,22 @@ class Wardrobe:
         who = figure.identity
         hair_colour = _linear(figure.hair_colour or who.hair_colour)
         hair = who.hair if figure.hair is None else figure.hair or None
-        brow = _linear(who.brow_colour) if who.brow_colour else tuple(0.75 * part for part in hair_colour)
+        other_eye, eye_mix = EYE_MIXTURES.get(who.eyes, (who.eyes, 0.0))
         worn = [
             ("body", Material(kind=SKIN, texture=f"skins/{who.skin}", other=f"skins/{who.skin_other or who.skin}",
                               mix=who.skin_mix, tint=who.skin_tint)),
-            ("eyes/Low-Poly", Material(kind=EYE, texture=f"eyes/{who.eyes}")),
+            ("eyes/Low-Poly", Material(kind=EYE, texture=f"eyes/{who.eyes}", other=f"eyes/{other_eye}", mix=eye_mix)),
             ("teeth/Teeth_Base", Material(kind=TEETH, texture="teeth/Teeth_Base")),
-            (f"brows/{who.brows}", Material(kind=LASH, texture=f"brows/{who.brows}", colour=brow)),
+            (f"brows/{who.brows}", Material(kind=LASH, texture=f"brows/{who.brows}", colour=_brow_colour(who, hair_colour))),
             (f"lashes/{who.lashes}", Material(kind=LASH, texture=f"lashes/{who.lashes}", colour=LASH_COLOUR)),
         ]  # fmt: skip
         if hair:
             worn.append((f"hair/{hair}", Material(kind=HAIR, texture=f"hair/{hair}", colour=hair_colour)))
         if who.beard:
+            # the textures of beards are darker than those of hair, and beards redder than it
+            colour = tuple(part * more for part, more in zip(hair_colour, BEARD, strict=True))
             worn.append(
-                (f"beards/{who.beard}", Material(kind=HAIR, texture=f"beards/{who.beard}", colour=brow))
+                (f"beards/{who.beard}", Material(kind=HAIR, texture=f"beards/{who.beard}", colour=colour))
             )
         things: list[tuple[Garment | None, int]] = [(garment, CLOTH) for garment in figure.clothes]
         for garment, kind in (*things, (figure.hat, CLOTH), (figure.glasses, GLASS)):
@@ -208,6 +231,15 @@ class Wardrobe:
             neighbours=put("neighbours")[:own].long(),
             hides=put("hides") if name.startswith("garments/") else None,
         )
+
+
+def _brow_colour(who: Identity, hair: Colour) -> Colour:
+    """A shade of the hair: darker on men; on women lighter, with skin between the hairs."""
+    if who.brow_colour:
+        return _linear(who.brow_colour)
+    if who.sex >= 0.5:
+        return tuple(0.75 * part for part in hair)
+    return tuple(0.9 * part + more for part, more in zip(hair, (0.035, 0.022, 0.015), strict=True))
 
 
 def _linear(colour: Colour) -> Colour:

@@ -73,7 +73,9 @@ BODY: dict[str, float] = {
     "legs/upperleg-fat": 0.3, "hands/hand-scale": 0.3,
 }  # fmt: skip
 
-BROWS = tuple(f"eyebrow{i:03d}" for i in range(1, 13))
+# Those of 2, 3 and 7 slant so far that everybody with them looks angry; 9 and 12 are bushy.
+WOMEN_BROWS = tuple(f"eyebrow{i:03d}" for i in (1, 4, 5, 6, 8, 10, 11))
+MEN_BROWS = tuple(f"eyebrow{i:03d}" for i in (1, 4, 5, 8, 9, 10, 11, 12))
 DARK_EYES = ("brown", "brownlight")
 LIGHT_EYES = ("blue", "lightblue", "deepblue", "green", "grey", "bluegreen", "ice")
 
@@ -135,7 +137,7 @@ def sample_identity(number: int, *, seed: int = 0) -> Identity:
         skin_tint=(lightness * (1 + warmth), lightness, lightness * (1 - 1.5 * warmth)),
         complexion=_complexion(random, male, age, ancestry),
         eyes=_eyes(random, ancestry),
-        brows=pick(random, BROWS),
+        brows=pick(random, MEN_BROWS if male else WOMEN_BROWS),
         brow_colour=jittered(random, hair_colour, 0.2) if random.random() < 0.4 else None,
         lashes=pick(random, ("Eyelashes01", "eyelashes02", "eyelashes03", "eyelashes04"))
         if not male

@@ -13,12 +13,12 @@ from torch.nn.functional import grid_sample, normalize
 
 from .camera import View
 from .description import Light, Picture
-from .dressing import CLOTH, EYE, GLASS, HAIR, LASH, SKIN, TEETH
+from .dressing import CLOTH, EYE, GLASS, HAIR, LASH, SEAT, SKIN, TEETH
 
 WRAP = {SKIN: (0.38, 0.18, 0.11), CLOTH: (0.08,) * 3, HAIR: (0.3,) * 3, EYE: (0.25,) * 3, LASH: (0.3,) * 3,
-        TEETH: (0.3,) * 3, GLASS: (0.05,) * 3}  # fmt: skip
+        TEETH: (0.3,) * 3, GLASS: (0.05,) * 3, SEAT: (0.08,) * 3}  # fmt: skip
 GLOSS = {SKIN: (0.30, 22.0), CLOTH: (0.015, 8.0), HAIR: (0.09, 22.0), EYE: (2.2, 220.0), LASH: (0.0, 8.0),
-         TEETH: (0.4, 60.0), GLASS: (1.2, 120.0)}  # fmt: skip
+         TEETH: (0.4, 60.0), GLASS: (1.2, 120.0), SEAT: (0.03, 10.0)}  # fmt: skip
 """Strength and sharpness of the highlight."""
 
 

@@ -62,9 +62,7 @@ class Order:
                 )
 
         if unknown := set(self.framings) - set(FRAMINGS):
-            raise InvalidRequest(
-                f"No framing is called {min(unknown)!r}. There are: {', '.join(FRAMINGS)}."
-            )
+            raise InvalidRequest(f"No framing is called {min(unknown)!r}. There are: {', '.join(FRAMINGS)}.")
 
     @property
     def shards(self) -> int:

@@ -1,15 +1,15 @@
-"""How somebody stands, holds the head and looks: a library of poses, drawn with some play in every joint.
+"""How somebody stands or sits and holds head and hands: a library of poses, drawn with some play in every joint.
 
 Angles as `description.Figure.pose` tells them: (forward, outward, twist) in degrees.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .description import Angles
-from .draws import bell, between, pick, weighted
+from .draws import bell, pick, weighted
 
 Pose = Mapping[str, Angles]
 
@@ -77,64 +77,72 @@ SWING_RUN = {
     "right_elbow": (92, 0, 0),
 }
 
+SITTING = both(hip=(84, 9, 6), knee=(-86, 0, 0))
+SITTING_WIDE = both(hip=(82, 20, 14), knee=(-84, 0, 0))
+ONE_FOOT_AHEAD = {**SITTING, "left_hip": (76, 7, 4), "left_knee": (-46, 0, 0), "left_ankle": (-28, 0, 0)}
+ON_THIGHS = both(shoulder=(20, 7, -14), elbow=(44, 0, 0))
+ON_KNEES = both(shoulder=(46, 8, -16), elbow=(50, 0, 0)) | {"waist": (14, 0, 0), "chest": (12, 0, 0)}
+IN_LAP = both(shoulder=(16, 7, -44), elbow=(62, 0, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stance:
+    """A pose: its joints as `Figure.pose`, what the left and the right hand do, and whether it wants a seat."""
+
+    joints: Pose
+    hands: tuple[str, str] = ("relaxed", "relaxed")
+    sits: bool = False
+
+    def mirrored(self) -> "Stance":
+        """Left and right changed over."""
+        other = {"left": "right", "right": "left"}
+        turned = {}
+        for joint, (forward, outward, twist) in self.joints.items():
+            side, _, rest = joint.partition("_")
+            if side in other:
+                turned[f"{other[side]}_{rest}"] = (forward, outward, twist)
+            else:
+                turned[joint] = (forward, -outward, -twist)
+        return replace(self, joints=turned, hands=self.hands[::-1])
+
+
 LEGS: dict[str, Pose] = {"straight": STRAIGHT, "easy": EASY, "apart": APART}
-ARMS: dict[str, Pose] = {
-    "hanging": HANGING, "hands on hips": ON_HIPS, "arms folded": FOLDED, "hands clasped": CLASPED,
-    "hands behind": BEHIND, "waving": HANGING | WAVE, "pointing": HANGING | POINT, "hand at the chin": CHIN,
-    "arms open": OPEN, "on the phone": HANGING | PHONE,
-}  # fmt: skip
-POSES: dict[str, Pose] = {
-    **{f"standing, {name}": STRAIGHT | pose for name, pose in ARMS.items()},
-    "walking": STEP | SWING_WALK,
-    "running": STRIDE | SWING_RUN,
-    "cheering": APART | RAISED,
-    "arms spread": APART | WIDE,
-    "reaching up": EASY | HANGING | REACH,
-    "fighting": LUNGE | FISTS,
-    "lunging": LUNGE | ON_HIPS,
-    "on one leg": ONE_LEG | WIDE,
+SEATED_LEGS: dict[str, Pose] = {"sitting": SITTING, "wide": SITTING_WIDE, "one foot ahead": ONE_FOOT_AHEAD}
+ARMS: dict[str, Stance] = {
+    "hanging": Stance(joints=HANGING),
+    "hands on hips": Stance(joints=ON_HIPS),
+    "arms folded": Stance(joints=FOLDED),
+    "hands clasped": Stance(joints=CLASPED),
+    "hands behind": Stance(joints=BEHIND),
+    "waving": Stance(joints=HANGING | WAVE, hands=("relaxed", "open")),
+    "pointing": Stance(joints=HANGING | POINT, hands=("relaxed", "pointing")),
+    "hand at the chin": Stance(joints=CHIN, hands=("relaxed", "fist")),
+    "arms open": Stance(joints=OPEN, hands=("open", "open")),
+    "on the phone": Stance(joints=HANGING | PHONE, hands=("relaxed", "fist")),
 }
-"""Standing poses are drawn with any of `LEGS`."""
+STANCES: dict[str, Stance] = {
+    **{f"standing, {name}": replace(arms, joints=STRAIGHT | arms.joints) for name, arms in ARMS.items()},
+    "walking": Stance(joints=STEP | SWING_WALK),
+    "running": Stance(joints=STRIDE | SWING_RUN, hands=("fist", "fist")),
+    "cheering": Stance(joints=APART | RAISED, hands=("fist", "open")),
+    "arms spread": Stance(joints=APART | WIDE, hands=("open", "open")),
+    "reaching up": Stance(joints=EASY | HANGING | REACH, hands=("open", "relaxed")),
+    "fighting": Stance(joints=LUNGE | FISTS, hands=("fist", "fist")),
+    "lunging": Stance(joints=LUNGE | ON_HIPS),
+    "on one leg": Stance(joints=ONE_LEG | WIDE, hands=("open", "open")),
+    **{
+        f"sitting, {name}": Stance(joints=SITTING | arms, sits=True)
+        for name, arms in (
+            ("hands on thighs", ON_THIGHS), ("leaning on the knees", ON_KNEES), ("hands in the lap", IN_LAP),
+            ("arms folded", FOLDED),
+        )
+    },
+}  # fmt: skip
+"""Standing and sitting ones are drawn with any of `LEGS` or `SEATED_LEGS`."""
 CALM = {
     f"standing, {name}": 1.0
     for name in ("hanging", "hands clasped", "hands behind", "hands on hips", "arms folded")
 }
-
-# Apple's ARKit names; what goes together and how far it may go before it looks put on.
-EXPRESSIONS: dict[str, dict[str, float]] = {
-    # The mesh at rest looks stern: its brows are low and its mouth's corners hang.
-    "neutral": {
-        "mouthSmileLeft": 0.22, "mouthSmileRight": 0.22, "browInnerUp": 0.2,
-        "browOuterUpLeft": 0.15, "browOuterUpRight": 0.15,
-    },
-    "slight smile": {
-        "mouthSmileLeft": 0.6, "mouthSmileRight": 0.6, "cheekSquintLeft": 0.2, "cheekSquintRight": 0.2,
-        "browInnerUp": 0.2, "browOuterUpLeft": 0.15, "browOuterUpRight": 0.15,
-    },
-    "smile": {
-        "mouthSmileLeft": 0.95, "mouthSmileRight": 0.95, "cheekSquintLeft": 0.45, "cheekSquintRight": 0.45,
-        "mouthDimpleLeft": 0.3, "mouthDimpleRight": 0.3,
-    },
-    "laugh": {
-        "mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "jawOpen": 0.3,
-        "cheekSquintLeft": 0.6, "cheekSquintRight": 0.6, "eyeSquintLeft": 0.3, "eyeSquintRight": 0.3,
-        "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3,
-    },
-    "frown": {"browDownLeft": 0.6, "browDownRight": 0.6, "mouthFrownLeft": 0.4, "mouthFrownRight": 0.4},
-    "sad": {"browInnerUp": 0.7, "mouthFrownLeft": 0.5, "mouthFrownRight": 0.5, "mouthShrugLower": 0.2},
-    "surprise": {
-        "browInnerUp": 0.6, "browOuterUpLeft": 0.6, "browOuterUpRight": 0.6, "eyeWideLeft": 0.5, "eyeWideRight": 0.5,
-        "jawOpen": 0.3,
-    },
-    "speaking": {"jawOpen": 0.22, "mouthFunnel": 0.2},
-    "smirk": {"mouthSmileLeft": 0.65, "mouthSmileRight": 0.1, "browOuterUpRight": 0.3},
-    "squint": {"eyeSquintLeft": 0.5, "eyeSquintRight": 0.5, "browDownLeft": 0.25, "browDownRight": 0.25},
-    "pout": {"mouthPucker": 0.5, "browInnerUp": 0.2},
-}  # fmt: skip
-LIKELY = {
-    "neutral": 3.5, "slight smile": 3, "smile": 3, "laugh": 1.2, "frown": 0.4, "sad": 0.3, "surprise": 0.7,
-    "speaking": 1, "smirk": 0.7, "squint": 0.6, "pout": 0.4,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,44 +161,30 @@ class Head:
         }
 
 
-def sample_pose(random: np.random.Generator, *, calm: bool = False) -> dict[str, Angles]:
+def sample_stance(random: np.random.Generator, *, calm: bool = False, may_sit: bool = True) -> Stance:
     """Draw a pose of the body; the head stays straight.
 
     Args:
-        calm: arms at the body only, for pictures that stop at the hips or of people side by side.
+        calm: arms at the body only, for pictures that stop above the hips or of people side by side.
+        may_sit: not in a skirt, whose mesh would be pulled apart.
     """
-    name = weighted(random, CALM) if calm else pick(random, tuple(POSES))
-    pose = dict(POSES[name])
+    able = [name for name, stance in STANCES.items() if may_sit or not stance.sits]
+    name = weighted(random, CALM) if calm else pick(random, able)
+    stance = STANCES[name]
+    joints = {"waist": (0, 0, 0), "chest": (0, 0, 0), **stance.joints}
     if name.startswith("standing"):
-        pose |= pick(random, tuple(LEGS.values()))
+        joints |= pick(random, tuple(LEGS.values()))
+    elif stance.sits:
+        joints |= pick(random, tuple(SEATED_LEGS.values()))
+    stance = replace(stance, joints=joints)
     if random.random() < 0.5:
-        pose = _mirrored(pose)
-    pose.setdefault("waist", (0, 0, 0))
-    pose.setdefault("chest", (0, 0, 0))
-    return {
+        stance = stance.mirrored()
+    moved = {
         joint: tuple(round(angle + bell(random, 3, 7), 1) for angle in angles)
-        for joint, angles in pose.items()
+        for joint, angles in stance.joints.items()
     }
-
-
-def sample_expression(random: np.random.Generator) -> dict[str, float]:
-    """Draw an expression, stronger or weaker."""
-    name = weighted(random, LIKELY)
-    strength = random.uniform(0.65, 1)
-    weights = {unit: strength * weight * random.uniform(0.8, 1) for unit, weight in EXPRESSIONS[name].items()}
-    if random.random() < 0.5:
-        lids = between(random, 0, 0.18)
-        weights |= {"eyeBlinkLeft": lids, "eyeBlinkRight": lids}
-    return {unit: round(float(weight), 3) for unit, weight in weights.items()}
-
-
-def _mirrored(pose: Pose) -> dict[str, Angles]:
-    other = {"left": "right", "right": "left"}
-    turned = {}
-    for joint, (forward, outward, twist) in pose.items():
-        side, _, rest = joint.partition("_")
-        if side in other:
-            turned[f"{other[side]}_{rest}"] = (forward, outward, twist)
-        else:
-            turned[joint] = (forward, -outward, -twist)
-    return turned
+    hands = tuple(
+        pick(random, ("relaxed", "open", "fist")) if hand == "relaxed" and random.random() < 0.25 else hand
+        for hand in stance.hands
+    )
+    return replace(stance, joints=moved, hands=hands)

@@ -15,7 +15,7 @@ from .assets import Assets, load
 from .camera import View
 from .complexion import Complexions
 from .description import Picture
-from .dressing import GAMMA, HAIR, SKIN, Dressed, Wardrobe
+from .dressing import GAMMA, HAIR, SEAT, SKIN, Dressed, Wardrobe
 from .lighting import crevices, shade
 from .shadows import SIZE, Shadows
 from .surfaces import Textures
@@ -146,8 +146,10 @@ class Renderer:
         people = torch.zeros(count * fine[0] * fine[1], dtype=torch.uint8, device=self.device)
         first = torch.searchsorted(of_figure, torch.arange(count, device=self.device))
         samples, triangles = raster.seen(buffer)
-        numbers = dressed.figure[dressed.part[triangles]]
-        people[samples] = (numbers - first[of_figure[numbers]] + 1).to(torch.uint8)
+        part = dressed.part[triangles]
+        numbers = dressed.figure[part]
+        place = numbers - first[of_figure[numbers]] + 1
+        people[samples] = torch.where(scene.table.kind[part] == SEAT, 0, place).to(torch.uint8)
         truths = self.landmarks.measure(
             pictures=pictures, views=views, dressed=dressed, of_figure=of_figure.tolist(),
             people=people.view(count, *fine)[:, ::FINER, ::FINER], depth=depth,

@@ -17,6 +17,7 @@ from .judges import Judge
 from .separation import Separation, separate
 
 FRONTAL_YAW, FRONTAL_PITCH = 30, 20  # degrees; a face turned less is near-frontal
+SMALL = 10  # pixels between the eyes, or from them to the mouth: an encoder that enlarges less sees a smudge
 NEAR = 0.5  # of the eyes' true distance: a face found further off than that is not this face
 
 
@@ -62,6 +63,8 @@ class Report:
     """What `report` measured; `as_text` for people, `to_json` for the data card."""
 
     detection: Detection
+    small: int
+    """Faces found that are smaller than `SMALL`: too small to recognise anybody, so they are not compared."""
     separations: tuple[Separation, ...]
 
     def to_json(self) -> dict[str, object]:
@@ -76,7 +79,8 @@ class Report:
             "" if found.turned_found is None else f", {found.turned_found:.1%} of {found.turned} turned ones"
         )
         lines = [
-            f"{first.people} people, {first.pictures} pictures with a face found. "
+            f"{first.people} people, {first.pictures} pictures with a face found and compared; {self.small} more "
+            f"faces, with less than {SMALL} pixels from eye to eye or to the mouth, were found but not compared. "
             f"Found: {found.frontal_found:.1%} of {found.frontal} near-frontal faces{turned}. "
             f"Keypoints differ from the true ones by {found.middle_error:.1%} of the eyes' distance "
             f"(95th percentile {found.high_error:.1%}).",
@@ -98,7 +102,7 @@ def report(views: Iterable[View], finder: FaceFinder, judges: Sequence[Judge]) -
     Raises:
         ValueError: too few people or pictures to compare, or no near-frontal face was found.
     """
-    people, groups, found, errors = [], [], [], []
+    people, groups, found, errors, small = [], [], [], [], 0
     embeddings: list[list[np.ndarray]] = [[] for _ in judges]
     for view in views:
         face = find(finder, view)
@@ -107,6 +111,9 @@ def report(views: Iterable[View], finder: FaceFinder, judges: Sequence[Judge]) -
             continue
         if view.frontal:
             errors.append(np.linalg.norm(face.keypoints - view.keypoints, axis=1).mean() / _eyes(view))
+        if _size(view) < SMALL:
+            small += 1
+            continue
         people.append(view.person)
         groups.append(view.group)
         for judge, theirs in zip(judges, embeddings):
@@ -126,7 +133,7 @@ def report(views: Iterable[View], finder: FaceFinder, judges: Sequence[Judge]) -
     separations = (
         separate(judge.name, np.stack(theirs), people, groups) for judge, theirs in zip(judges, embeddings)
     )
-    return Report(detection=detection, separations=tuple(separations))
+    return Report(detection=detection, small=small, separations=tuple(separations))
 
 
 def find(finder: FaceFinder, view: View) -> Face | None:
@@ -134,10 +141,14 @@ def find(finder: FaceFinder, view: View) -> Face | None:
     faces = finder.find(Image.fromarray(view.image))
     middle = view.keypoints.mean(axis=0)
     off = [np.linalg.norm(face.keypoints.mean(axis=0) - middle) for face in faces]
-    # Seen from the side the eyes are close together; the mouth's distance does not shrink.
-    size = max(_eyes(view), float(np.linalg.norm(view.keypoints[:2].mean(0) - view.keypoints[3:].mean(0))))
-    return faces[int(np.argmin(off))] if off and min(off) <= NEAR * size else None
+    return faces[int(np.argmin(off))] if off and min(off) <= NEAR * _size(view) else None
 
 
 def _eyes(view: View) -> float:
     return float(np.linalg.norm(view.keypoints[1] - view.keypoints[0]))
+
+
+def _size(view: View) -> float:
+    """Seen from the side the eyes are close together; the mouth's distance does not shrink."""
+    mouth = float(np.linalg.norm(view.keypoints[:2].mean(0) - view.keypoints[3:].mean(0)))
+    return max(_eyes(view), mouth)

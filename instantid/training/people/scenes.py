@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import poses, settings
+from . import expressions, poses, settings
+from .colours import any_colour
 from .description import Camera, Figure, Identity, Picture
 from .draws import bell, between, weighted
 from .poses import Head
-from .wardrobe import sample_outfit
+from .wardrobe import has_skirt, sample_outfit
 
 MOST_PEOPLE = 3
 
@@ -116,12 +117,15 @@ def _figure(identity: Identity, kind: Framing, camera: Camera, random: np.random
         if at_camera
         else (bell(random, 8, 20), bell(random, 4, 10))
     )
-    pose = poses.sample_pose(random, calm=kind.calm) | head.joints()
+    stance = poses.sample_stance(random, calm=kind.calm, may_sit=not has_skirt(outfit))
+    pose = {**stance.joints, **head.joints()}
     return Figure(
         identity=identity,
-        expression=poses.sample_expression(random),
+        expression=expressions.sample_expression(random),
         gaze=tuple(round(float(np.clip(angle, -limit, limit)), 1) for angle, limit in zip(gaze, (24, 12))),
         pose={joint: tuple(round(float(angle), 1) for angle in angles) for joint, angles in pose.items()},
+        hands=stance.hands,
+        seat=any_colour(random, dark=0.25) if stance.sits else None,
         clothes=outfit.clothes,
         glasses=outfit.glasses,
         hat=outfit.hat,

@@ -41,6 +41,8 @@ CUBES = {
         ("collar", "clavicle"), ("shoulder", "shoulder"), ("elbow", "elbow"), ("wrist", "hand"),
         ("hip", "upper-leg"), ("knee", "knee"), ("ankle", "ankle"))},
 }  # fmt: skip
+FINGERS = tuple((side, finger) for side in "LR" for finger in range(1, 6))
+"""Of the left hand and of the right, from the thumb; each has three bones."""
 OPPOSITES = (
     ("decr", "incr"), ("down", "up"), ("in", "out"), ("backward", "forward"), ("concave", "convex"),
     ("compress", "uncompress"), ("l", "r"),
@@ -136,10 +138,16 @@ def _body(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
                 cubes.setdefault(group, set()).update(point[0] for point in points)
     bones = json.loads(archive.read(data + "rigs/standard/weights.default.json"))["weights"]
     weights = np.zeros((len(vertices), len(SKELETON)), np.float32)
+    fingers = np.zeros((len(vertices), 3 * len(FINGERS)), np.float32)
     for bone, pairs in bones.items():
         at, weight = np.array(pairs, np.float64).T.reshape(2, -1)
         np.add.at(weights, (at.astype(int), SKELETON.index(_joint_of(bone))), weight)
-    weights /= weights.sum(1, keepdims=True).clip(1e-6)
+        if bone.startswith("finger"):  # finger1-3.L
+            finger = FINGERS.index((bone[-1], int(bone[6])))
+            np.add.at(fingers, (at.astype(int), 3 * finger + int(bone[8]) - 1), weight)
+    total = weights.sum(1, keepdims=True).clip(1e-6)
+    weights, fingers = weights / total, fingers / total
+    hands = np.nonzero(fingers.any(1))[0]
     faces = np.array(faces, np.int32)
     uv = np.zeros((len(vertices), 2), np.float32)
     uv[faces.reshape(-1)] = np.array(corners, np.float32).reshape(-1, 2)
@@ -149,6 +157,15 @@ def _body(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
         "uv": np.array(corners, np.float32),
         "weights": weights,
         "joints": np.array([sorted(cubes[CUBES[joint]]) for joint in SKELETON], np.int32),  # 8 vertices each
+        "hands": hands.astype(np.int32),
+        "fingers": fingers[hands],  # (hands, 30): three bones of each of FINGERS
+        "knuckles": np.array(
+            [
+                [sorted(cubes[f"joint-{side.lower()}-finger-{finger}-{at}"]) for at in range(1, 5)]
+                for side, finger in FINGERS
+            ],
+            np.int32,
+        ),  # (10, 4, 8): vertices round each finger's joints and its tip
         "neighbours": incident_faces(faces, len(vertices)),
         "lips": _sample(archive.read(data + "textures/mpfb_lips.jpg"), uv),
     }

@@ -18,6 +18,7 @@ MEN_SUITS = (
 DRESSES = ("F_Dress_01", "F_Dress_02", "F_Dress_03", "F_Dress_04", "Cocktaildress", "TubeDress")
 TOPS = ("VNeckTop", "spaghetti-top", "Sleeveless", "short_tail_camo_tee", "Tank_Top_01", "Rolled_neck_blouse")
 BOTTOMS = ("Tightjeans", "Tightjeans", "miniskirt", "JeansSkirt", "ShortJeans")
+SKIRTS = ("miniskirt", "JeansSkirt", "female_elegantsuit01")
 SHOES = ("shoes01", "shoes02", "shoes03", "shoes04", "shoes05", "shoes06")
 HATS = ("fedora", "fedora_cocked", "Fishing_Hat_01", "pith_helmet")
 GLASSES = "glasses"
@@ -38,13 +39,13 @@ class Outfit:
 
 
 def sample_outfit(
-    identity: Identity, random: np.random.Generator, *, other_hair: float = 0.3, extras: float = 0.08
+    identity: Identity, random: np.random.Generator, *, other_hair: float = 0.3, extras: float = 0.15
 ) -> Outfit:
     """Dress somebody.
 
     Args:
         other_hair: how often the hair is cut differently; its colour differs a fourth as often.
-        extras: how often there are glasses; hats come half as often.
+        extras: how often there are glasses; hats come two thirds as often.
     """
     male = is_male(identity)
     clothes = _man(random) if male else _woman(random)
@@ -56,10 +57,15 @@ def sample_outfit(
     return Outfit(
         clothes=(*clothes, shoes),
         glasses=Garment(name=GLASSES) if random.random() < extras else None,
-        hat=_dyed(random, pick(random, HATS), 0.3) if random.random() < extras / 2 else None,
+        hat=_dyed(random, pick(random, HATS), 0.3) if random.random() < extras / 1.5 else None,
         hair=hair,
         hair_colour=jittered(random, pick(random, DYES), 0.15) if dye else None,
     )
+
+
+def has_skirt(outfit: Outfit) -> bool:
+    """Whether legs would pull a mesh apart that goes round both."""
+    return any(garment.name in (*DRESSES, *SKIRTS) for garment in outfit.clothes)
 
 
 def _man(random: np.random.Generator) -> tuple[Garment, ...]:
