@@ -27,6 +27,7 @@ class Options(Frozen):
     crop: int = Field(64, description="Side of the squares that are learned from; 0: whole pictures.")
     edges: float = Field(1.0, description="Weight of differences between edges, at three scales.")
     kl: float = Field(1e-6, description="Pull of the latents towards a normal distribution.")
+    decoder_only: bool = Field(False, description="Leave the encoder as it is: latents stay what they were.")
     adversarial: float = Field(0.0, description="Weight of the patch discriminator; 0: there is none.")
 
 
@@ -46,6 +47,9 @@ class AutoencoderTask(nn.Module):
     ):
         super().__init__()
         self.vae = AutoencoderKL.from_pretrained(bundle / "base" / "vae")
+        if options.decoder_only:
+            self.vae.encoder.requires_grad_(False)
+            self.vae.quant_conv.requires_grad_(False)
         self.judge = _discriminator() if options.adversarial else None
         self._prepared, self._chosen, self._shown, self._options = prepared, chosen, shown, options
 
@@ -80,6 +84,9 @@ class AutoencoderTask(nn.Module):
     @torch.no_grad()
     def save(self, bundle: Path) -> None:
         """Write base/vae, its latents scaled to a standard deviation of 1."""
+        if self._options.decoder_only:
+            self.vae.save_pretrained(bundle / "base" / "vae")
+            return
         pictures = self._prepared.images(self._chosen[:: max(1, len(self._chosen) // 64)])
         latents = self.vae.encode(as_tensor(pictures).to(self.vae.device)).latent_dist.mode()
         self.vae.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))

@@ -148,6 +148,14 @@ def train(task: Task, settings: Settings, folder: Path, bundle: Path) -> Iterato
     accelerator.end_training()
 
 
+def steps_done(folder: Path) -> int:
+    """How far the run in a folder has come."""
+    try:
+        return torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)["step"]
+    except FileNotFoundError:
+        return 0
+
+
 def examples(seed: int, length: int, first: int, count: int) -> list[int]:
     """Which examples come at places first … first + count of an endless run through shuffled epochs."""
     chosen: list[int] = []
