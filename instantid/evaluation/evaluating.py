@@ -107,15 +107,17 @@ def evaluate(
     clip, no_clip = _clip(wanted, engine)
     judge, no_judge = _judge(wanted, tell("judge of attributes"))
     judges = observing.judges_for(engine.face_finder)
-    seen = observing.observe(made, people.subjects, engine, judges, clip, judge, tell("measuring"))
-    there = {each.name: observing.people_of(people.subjects, each) for each in judges}
-    held_out = {each.name: observing.people_of(people.subjects, each, held_out=True) for each in judges}
+    true = {each.name: observing.embed_photos(people.subjects, each) for each in judges}
+    widths = [photos.shape[1] for photos in true.values()]
+    seen = observing.observe(made, people.subjects, engine, judges, clip, judge, widths, tell("measuring"))
     told = Measured(
         subjects=people.subjects,
         observed=seen,
-        there=there,
-        held_out=held_out,
-        photos=_photos(people, judges, clip),
+        there={name: observing.people_of(people.subjects, photos) for name, photos in true.items()},
+        held_out={
+            name: observing.people_of(people.subjects, photos, held_out=True) for name, photos in true.items()
+        },
+        photos=true | _seen_by(clip, people),
         clip=clip and clip.name,
         no_clip=no_clip,
         judge=judge,
@@ -142,14 +144,12 @@ def _judge(wanted: Wanted, tell: Callable[[int, int], None]) -> tuple[AttributeJ
     return attribute_judge.open_judge(wanted.data, cache, on_step=tell), ""
 
 
-def _photos(people: People, judges: list, clip: Clip | None) -> dict[str, np.ndarray]:
-    """Features of all true photos, in the order of subjects."""
-    pairs = [(who.picture(i), face) for who in people.subjects for i, face in enumerate(who.faces)]
-    told = {
-        judge.name: np.stack([judge.embed(np.asarray(photo), face) for photo, face in pairs])
-        for judge in judges
-    }
-    return told | ({clip.name: clip.embed_pictures([photo for photo, _ in pairs])} if clip else {})
+def _seen_by(clip: Clip | None, people: People) -> dict[str, np.ndarray]:
+    """The CLIP's features of all true photos, in the order of subjects."""
+    if clip is None:
+        return {}
+    photos = [who.picture(i) for who in people.subjects for i in range(len(who.photos))]
+    return {clip.name: clip.embed_pictures(photos)}
 
 
 def _fid(wanted: Wanted, made: list[Made], people: People) -> list[Row]:

@@ -105,16 +105,24 @@ def observe(
     judges: Sequence[Judge],
     clip: Clip | None,
     attributes: AttributeJudge | None,
+    widths: Sequence[int],
     on_picture: Callable[[int, int], None] = lambda done, total: None,
 ) -> Observed:
-    """Look at every picture."""
+    """Look at every picture.
+
+    Args:
+        widths: of the judges' embeddings.
+    """
     seen = [_look(each, engine.face_finder, judges, i, len(made), on_picture) for i, each in enumerate(made)]
     names = controls_of(engine.bundle)
     annotators = Annotators(engine.bundle, engine.plan.spare_device)
     return Observed(
         made=made,
         found=np.array([face is not None for face, *_ in seen]),
-        embeddings={judge.name: _rows([each[1][j] for each in seen]) for j, judge in enumerate(judges)},
+        embeddings={
+            judge.name: _rows([each[1][j] for each in seen], width)
+            for j, (judge, width) in enumerate(zip(judges, widths, strict=True))
+        },
         keypoint_error=np.array([each[2] for each in seen]),
         turn_error=np.array([each[3] for each in seen]).reshape(-1, 3),
         clip=clip and _in_turn(made, clip.embed_pictures),
@@ -125,24 +133,28 @@ def observe(
     )
 
 
-def people_of(subjects: Sequence[Subject], judge: Judge, *, held_out: bool = False) -> People:
+def embed_photos(subjects: Sequence[Subject], judge: Judge) -> np.ndarray:
+    """(m, d) of all true photos, in the order of subjects."""
+    pairs = ((who.picture(i), face) for who in subjects for i, face in enumerate(who.faces))
+    return np.stack([judge.embed(np.asarray(photo), face) for photo, face in pairs])
+
+
+def people_of(subjects: Sequence[Subject], photos: np.ndarray, *, held_out: bool = False) -> People:
     """The set's true photos, as a judge sees them.
 
     Args:
+        photos: as `embed_photos` gives them.
         held_out: the reference is each person's last photo, which is never given where there are others.
     """
-    every = [
-        np.stack([judge.embed(np.asarray(who.picture(i)), face) for i, face in enumerate(who.faces)])
-        for who in subjects
-    ]
-    first = -1 if held_out else 0
-    others = [np.delete(photos, first, axis=0) for photos in every]
+    ends = np.cumsum([len(who.photos) for who in subjects])
+    first = ends - 1 if held_out else ends - [len(who.photos) for who in subjects]
+    whose = np.repeat(np.arange(len(subjects)), [len(who.photos) for who in subjects])
     groups = [who.group for who in subjects]
     return People(
-        references=np.stack([photos[first] for photos in every]),
+        references=photos[first],
         groups=None if None in groups else groups,
-        others=np.concatenate(others),
-        whose=np.repeat(np.arange(len(subjects)), [len(photos) for photos in others]),
+        others=np.delete(photos, first, axis=0),
+        whose=np.delete(whose, first),
     )
 
 
@@ -175,9 +187,8 @@ def _look(
     return face, embeddings, *errors, thumb
 
 
-def _rows(embeddings: list[np.ndarray | None]) -> np.ndarray:
-    """(n, d); NaN for None."""
-    width = max((len(each) for each in embeddings if each is not None), default=1)
+def _rows(embeddings: list[np.ndarray | None], width: int) -> np.ndarray:
+    """(n, width); NaN for None."""
     return np.stack([np.full(width, np.nan) if each is None else each for each in embeddings])
 
 
