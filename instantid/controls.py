@@ -12,6 +12,8 @@ from PIL import Image
 
 from .bundles import Bundle
 from .errors import BundleError
+from .images import fingerprint
+from .memo import Memo
 from .request import Control, ControlName
 
 if TYPE_CHECKING:
@@ -55,13 +57,20 @@ class Annotators:
         self._bundle = bundle
         self._device = device or "cpu"
         self._loaded: dict[ControlName, Draw] = {}
+        self._drawn: Memo[Image.Image] = Memo(8)
 
     def draw(self, name: ControlName, photo: Image.Image, control: Control) -> Image.Image:
         """Read a map off a photo (RGB): an RGB picture of the same size. Canny takes `control`'s thresholds.
 
+        The last few are kept: the cells of a comparison share theirs.
+
         Raises:
             BundleError: the bundle has no annotator for `name`, or its weights are missing or damaged.
         """
+        asked = (control.low, control.high) if name == "canny" else ()
+        return self._drawn((name, asked, fingerprint(photo)), lambda: self._draw(name, photo, control))
+
+    def _draw(self, name: ControlName, photo: Image.Image, control: Control) -> Image.Image:
         if name == "canny":
             edges = cv2.Canny(np.asarray(photo), control.low, control.high)
             return Image.fromarray(edges).convert("RGB")

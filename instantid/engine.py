@@ -21,7 +21,6 @@ from . import (
     loading,
     models,
     pictures,
-    prompts,
     recipes,
     remedies,
     scene,
@@ -165,7 +164,7 @@ class Engine:
             with clock("prompt"):
                 acceleration.place(self.plan, loaded.pipeline)
                 words = self._styled(request)
-                text = prompts.encode(loaded.pipeline, *words, device=self.plan.device)
+                text = loaded.text(*words, self.plan)
                 notes += loaded.tuning.unused(*words)
                 style = loaded.style_sources(request, self.plan)
             painter = Painter(

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from . import branches
 from .adapter_file import StateDict, check_fit, read_adapter
 from .errors import InvalidRequest
+from .memo import Memo
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +118,7 @@ class Identity:
         # UNet it would be called past the hooks that offloading relies on (InstantID#34), and in half precision.
         projector = pipeline.unet.encoder_hid_proj.image_projection_layers[0]
         self._projector = copy.deepcopy(projector).float().cpu()
+        self._known: Memo[torch.Tensor] = Memo(16)
 
     @property
     def embedding_size(self) -> int:
@@ -131,7 +133,8 @@ class Identity:
         """
         face = torch.from_numpy(self._checked(embedding)).float()
         away = torch.zeros_like(face) if negative is None else negative
-        return self._projector(torch.stack([away, face])[:, None])
+        both = torch.stack([away, face])
+        return self._known(both.numpy().tobytes(), lambda: self._projector(both[:, None]))
 
     def sources(self, sitters: Sequence[Sitter]) -> list[branches.Source]:
         """The sitters as the image adapter takes them; those of strength 0 are left out."""

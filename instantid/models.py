@@ -1,16 +1,17 @@
 """The models of one base: a pipeline with its adapters, and what belongs to them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from diffusers import StableDiffusionXLControlNetPipeline
 
-from . import identity, loading, style_reference
+from . import identity, loading, prompts, style_reference
 from .acceleration import Plan
 from .adapter_file import check_style_fit, read_style_adapter, style_width
 from .branches import Source
 from .bundles import Bundle
+from .memo import Memo
 from .preview import Preview
 from .request import Request
 from .tuning import Tuning
@@ -36,6 +37,15 @@ class Models:
     style_width: int | None
     tuning: Tuning
     _encoder: style_reference.StyleEncoder | None = None
+    _texts: Memo[prompts.PromptEmbeddings] = field(default_factory=lambda: Memo(16))
+
+    def text(self, prompt: str, negative_prompt: str, plan: Plan) -> prompts.PromptEmbeddings:
+        """`prompts.encode` with what is tuned now; the last few are kept, for comparisons ask the same again."""
+
+        def encode() -> prompts.PromptEmbeddings:
+            return prompts.encode(self.pipeline, prompt, negative_prompt, device=plan.device)
+
+        return self._texts((prompt, negative_prompt, self.tuning.active), encode)
 
     def style_sources(self, request: Request, plan: Plan) -> list[Source] | None:
         """What the request's style and layout pictures add; None where no style adapter is attached.

@@ -192,7 +192,7 @@ def _pose(
     if len(request.people) == 1:
         found = [_face(chosen, leading, finder, name=name)]
     else:
-        found = _needed(finder).find(leading)
+        found = _needed(finder).recall(leading)
         if len(found) < len(request.people):
             raise InvalidRequest(
                 f"There are {len(request.people)} people, but {_count(found)} in {name}. Choose one with a face for "

@@ -17,7 +17,8 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from .branches import Source
 from .bundles import STYLE_PARTS, Bundle
 from .errors import BundleError, InvalidRequest
-from .images import open_image
+from .images import fingerprint, open_image
+from .memo import Memo
 from .request import Request, StyleMode
 
 STYLE_PLACE = 1  # in the first up block, which has one attention more than its layers (section 3.3)
@@ -48,6 +49,7 @@ class StyleEncoder:
         self._pipeline = pipeline
         self._device = device
         self._resident = resident
+        self._known: Memo[torch.Tensor] = Memo(16)
         # The published folder says nothing of how pictures are prepared: CLIP's own way, as diffusers does.
         side = image_encoder.config.image_size
         self._prepare = CLIPImageProcessor(size=side, crop_size=side)
@@ -74,14 +76,18 @@ class StyleEncoder:
             InvalidRequest: `content` is too long, or the bundle's encoders do not share a space.
         """
         words = self._embed_words(content) if content.strip() and content_strength else None
+        embedding = self._known(fingerprint(picture), lambda: self._embed_picture(picture))
+        return embedding if words is None else embedding - content_strength * words
+
+    def _embed_picture(self, picture: Image.Image) -> torch.Tensor:
+        """(width,) float32 on the CPU."""
         pixels = self._prepare(picture, return_tensors="pt").pixel_values  # (1, 3, side, side)
         try:
             encoder = self.image_encoder.to(self._device)
-            embedding = encoder(pixels.to(self._device, encoder.dtype)).image_embeds[0].float().cpu()
+            return encoder(pixels.to(self._device, encoder.dtype)).image_embeds[0].float().cpu()
         finally:
             if not self._resident:
                 self.image_encoder.to("cpu")
-        return embedding if words is None else embedding - content_strength * words
 
     def _embed_words(self, content: str) -> torch.Tensor:
         """(width,) float32 on the CPU: pooled and projected, as SDXL takes it beside the prompt."""

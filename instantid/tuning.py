@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class Tuning:
         self._laid: dict[_Key, tuple[str, str]] = {}  # the name in peft, and what there is to tell
         self._vocabulary = Vocabulary(pipeline)
         self._learned: tuple[_Key, ...] = ()
+        self.active: Hashable = ()  # the same while the same weights are in use as strongly
 
     def use(self, loras: Sequence[tuple[Path, float]] = (), inversions: Sequence[Path] = ()) -> list[str]:
         """Make exactly these active. What is in place already stays; only strengths are set anew.
@@ -72,6 +73,7 @@ class Tuning:
         except BaseException:  # half a change is none: memory may have run out on the way
             self.clear()
             raise
+        self.active = (tuple(strengths.items()), words)
         return [note for _, note in self._laid.values() if note]
 
     def clear(self) -> None:
@@ -79,6 +81,7 @@ class Tuning:
         self._vocabulary.forget()
         self._learned = ()
         self._lay({}, {})
+        self.active = ()
 
     def unused(self, *prompts: str) -> list[str]:
         """The embeddings in use that none of the prompts calls, in sentences."""

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "instantid"
 
 # From the bottom up. A room imports from layers below its own, never from its own: siblings do not know each other.
 LAYERS = [
-    "errors",
+    "errors memo",
     "people image_files",
     "request dotted",
     "images styles bundles face_drawing views saved_person effort",

@@ -265,13 +265,14 @@ def test_an_encoder_that_is_not_resident_goes_back_however_it_ends(
 
 
 @pytest.mark.parametrize("placement", ["model offload", "group offload"])
-def test_words_are_read_wherever_the_text_encoder_is_kept(bundle, image_encoder, encoder, rocket, placement):
-    pipeline = loading.load_pipeline(bundle, torch.float32)
+def test_words_are_read_wherever_the_text_encoder_is_kept(bundle, image_encoder, pipeline, rocket, placement):
+    elsewhere = loading.load_pipeline(bundle, torch.float32)
     plan = acceleration.Plan(torch.device("cpu"), torch.float32, placement)
-    acceleration.place(plan, pipeline)
-    placed = StyleEncoder(image_encoder, pipeline, device=plan.device, resident=False)
+    acceleration.place(plan, elsewhere)
+    placed = StyleEncoder(image_encoder, elsewhere, device=plan.device, resident=False)
+    resident = StyleEncoder(image_encoder, pipeline, device=plan.device, resident=True)
     words = {"content": "a rocket", "content_strength": 0.5}
-    assert torch.equal(placed.embed(rocket, **words), encoder.embed(rocket, **words))
+    assert torch.equal(placed.embed(rocket, **words), resident.embed(rocket, **words))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InvalidRequest, NoFaceFound
-from ..images import to_bgr
+from ..images import fingerprint, to_bgr
+from ..memo import Memo
 from ..people import Face
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ ATTEMPTS = (
 )
 
 
+KNOWN = 16  # photos whose faces are kept
+
+
 class FaceFinder(ABC):
     """Finds and recognises faces. May be called from several threads.
 
@@ -54,6 +58,7 @@ class FaceFinder(ABC):
 
     def __init__(self):
         self._lock = threading.Lock()  # OpenCV's detector keeps its input size between calls
+        self._known: Memo[list[Face]] = Memo(KNOWN)
 
     def find(self, image: Image.Image, *, attempts: Sequence[Attempt] = ATTEMPTS) -> list[Face]:
         """Return the faces of an RGB image, largest first, trying each of the attempts until there is one."""
@@ -68,6 +73,10 @@ class FaceFinder(ABC):
                 Face(self._embed(bgr, box, points), points, box) for box, points in zip(boxes, keypoints)
             ]
         return sorted(faces, key=lambda face: face.area, reverse=True)
+
+    def recall(self, image: Image.Image) -> list[Face]:
+        """`find`, for photos that come again: those of a comparison's cells. The last few are kept in memory."""
+        return list(self._known(fingerprint(image), lambda: self.find(image)))
 
     def age(self, image: Image.Image, face: Face) -> int | None:
         """Guess the age in years of a face found in an RGB image; None where there is no model for that."""
@@ -102,7 +111,7 @@ def find_face(finder: FaceFinder, image: Image.Image, *, number: int = 1, name: 
         NoFaceFound: there is none; `tried` lists the attempts.
         InvalidRequest: there are fewer than `number`.
     """
-    faces = finder.find(image)
+    faces = finder.recall(image)
     if not faces:
         tried = tuple(str(attempt) for attempt in ATTEMPTS)
         raise NoFaceFound(
