@@ -47,6 +47,18 @@ def published(unet: UNet2DConditionModel, index: int = 0) -> StateDict:
     }
 
 
+def plain_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """A copy of the UNet without its adapters; they stay attached to the one that goes on learning."""
+    plain = UNet2DConditionModel.from_config(unet.config | {"encoder_hid_dim_type": None})
+    weights = {
+        name: tensor
+        for name, tensor in unet.state_dict().items()
+        if not name.startswith("encoder_hid_proj.") and ".processor." not in name
+    }
+    plain.load_state_dict(weights)
+    return plain
+
+
 def _attentions(unet: UNet2DConditionModel) -> list[tuple[int, str]]:
     """The text's attentions with their numbers in adapter files."""
     names = enumerate(unet.attn_processors)

@@ -20,7 +20,7 @@ from ..adapter_file import read_adapter
 from ..face_drawing import draw_keypoints
 from ..identity import IdentityNet
 from ..people import Frozen
-from .adapters import attention_like_text, learn_adapter, published
+from .adapters import attention_like_text, learn_adapter, plain_unet, published
 from .base import drawn_caption
 from .denoising import Conditions, Denoiser, without_text
 from .loop import Figures
@@ -99,8 +99,8 @@ class IdentityTask(nn.Module):
             (0.0, 0.0) if plain else [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)][int(_pick((0.7, 0.2, 0.1)))]
         )
         self._attend(adapter)
-        conditions = self._given(conditions, faces, chosen, net)
-        return {"loss": denoiser.loss(latents, conditions)}
+        given = self.conditions(conditions, faces, chosen, net)
+        return {"loss": denoiser.loss(latents, given)}
 
     def sheet(self) -> Image.Image:
         """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none."""
@@ -110,8 +110,8 @@ class IdentityTask(nn.Module):
         rows = [*self._prepared.images(self._shown)]
         for adapter, net in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)):
             self._attend(adapter)
-            given = self._given(told, faces, self._shown, net)
-            against = self._given(empty, torch.zeros_like(faces), self._shown, net)
+            given = self.conditions(told, faces, self._shown, net)
+            against = self.conditions(empty, torch.zeros_like(faces), self._shown, net)
             rows += [*self.denoiser.paint(given, against)]
         self._attend(1.0)
         return lay_out(rows, columns=len(texts))
@@ -122,15 +122,8 @@ class IdentityTask(nn.Module):
         torch.save(published(denoiser.unet), bundle / ADAPTER)
         denoiser.identitynet.save_pretrained(bundle / NET)
         if self._options.with_base:
-            self._save_base(bundle)
-
-    def _save_base(self, bundle: Path) -> None:
-        adapter = published(self.denoiser.unet)
-        self._attend(1.0)
-        branches.detach(self.denoiser.pipeline)
-        self.denoiser.unet.save_pretrained(bundle / "base" / "unet")
-        self.denoiser.text_encoder.save_pretrained(bundle / "base" / "text_encoder")
-        branches.attach(self.denoiser.pipeline, [adapter])
+            plain_unet(denoiser.unet).save_pretrained(bundle / "base" / "unet")
+            denoiser.text_encoder.save_pretrained(bundle / "base" / "text_encoder")
 
     def _embedding(self, index: int) -> torch.Tensor:
         """(d,): of this picture, or the mean over a few others of the same person."""
@@ -142,9 +135,10 @@ class IdentityTask(nn.Module):
         drawn = others[torch.randperm(len(others))[:count].numpy()]
         return torch.from_numpy(self._prepared.embeddings[drawn].mean(axis=0))
 
-    def _given(
+    def conditions(
         self, conditions: Conditions, faces: torch.Tensor, chosen: np.ndarray, net: float
     ) -> Conditions:
+        """As `with_faces`; `net` 0 is without IdentityNet."""
         return with_faces(self.denoiser, self._prepared, conditions, faces, chosen, net=net > 0)
 
     def _attend(self, strength: float) -> None:
