@@ -12,6 +12,9 @@ from instantid.errors import InvalidRequest
 from .body import about
 from .description import FRAMES, Camera
 
+CUT = ("bust", "half")
+"""Frames that cut the body off below: who is shown goes on there."""
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -46,10 +49,11 @@ def place(camera: Camera, boxes: Sequence[Tensor], width: int, height: int) -> V
     low, high = seen.amin(0), seen.amax(0)
     across, down, deep = (high - low).tolist()
     focal = height / 2 / math.tan(math.radians(camera.field_of_view) / 2)
-    distance = (
-        max(down * focal / (camera.fill * height), across * focal / (camera.fill * width)) + deep * 0.25
-    )
+    by_height, by_width = down * focal / (camera.fill * height), across * focal / (camera.fill * width)
+    distance = max(by_height, by_width) + deep * 0.25
     middle = (low + high) / 2
+    if camera.frame in CUT and by_width > by_height:  # people side by side: room below them, not above
+        middle[1] += (distance * camera.fill * height / focal - down) / 2
     target = turn.T @ middle
     eye = turn.T @ (middle - torch.tensor([0, 0, distance], dtype=torch.float64))
     centre = (width * (0.5 + camera.shift[0]), height * (0.5 + camera.shift[1]))

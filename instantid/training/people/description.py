@@ -43,6 +43,8 @@ class Garment:
     tint: Colour = (1.0, 1.0, 1.0)
     colour: Colour | None = None
     """When given, the texture keeps only its pattern of light and dark and takes this colour."""
+    lower: Colour | None = None
+    """When given, the trousers of a suit take this colour."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,12 @@ Knows which mesh goes with which material; nothing about cameras or light.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from instantid.errors import InvalidRequest
@@ -17,6 +20,7 @@ from .body import Body, Posed, skin
 from .description import Colour, Figure, Garment, Identity
 from .hands import Hands
 from .seats import Stool
+from .unpacking import SKELETON
 
 SKIN, CLOTH, HAIR, EYE, LASH, TEETH, GLASS, SEAT = range(8)
 SEE_THROUGH = (HAIR, LASH, GLASS)
@@ -24,11 +28,12 @@ SEE_THROUGH = (HAIR, LASH, GLASS)
 LASH_COLOUR = (0.003, 0.0015, 0.001)
 EYE_MIXTURES = {"brown": ("brownlight", 0.2)}
 """Eyes whose texture alone looks wrong (that of brown ones is blood red), and what is mixed into them."""
-BEARD = (1.35, 1.15, 1.0)
-"""How much lighter a beard is than the hair."""
+BEARD = (0.04, 0.02, 0.01)
+"""How much lighter and redder a beard is than the hair, linear."""
 SEAT_CLOTH = "garments/fedora"
 """Felt: one texel of it is dyed."""
 GAMMA = 2.2
+LEGS = [SKELETON.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("hip", "knee", "ankle")]
 SKIN_VERTICES = 13380
 """Of the body mesh; those that follow are helpers that clothes hang on."""
 
@@ -43,6 +48,8 @@ class Material:
     mix: float = 0.0
     tint: Colour = (1.0, 1.0, 1.0)
     colour: Colour | None = None
+    lower: Colour | None = None
+    """Of the trousers of a suit."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,6 +78,7 @@ class _Part:
     weights: Tensor
     neighbours: Tensor
     hides: Tensor | None
+    lower: Tensor | None  # (F,) bool: which faces are trousers, where there are other faces too
 
 
 class Wardrobe:
@@ -116,6 +124,8 @@ class Wardrobe:
                 faces.append(part.faces[shown] + count)
                 uvs.append(part.uv[shown])
                 parts.append(torch.full((len(faces[-1]),), len(materials), device=self.device))
+                if material.lower is not None and part.lower is not None:
+                    parts[-1] += part.lower
                 tables.append((part.neighbours, part.faces, count))
                 masks.append(
                     self._masks
@@ -124,6 +134,9 @@ class Wardrobe:
                 )
                 materials.append(material)
                 owners.append(number)
+                if material.lower is not None and part.lower is not None:
+                    materials.append(replace(material, colour=material.lower))
+                    owners.append(number)
                 count += len(rest)
             standing.append(self._stand(figure, pose, vertices, begin))
             if figure.seat is not None:
@@ -172,20 +185,21 @@ class Wardrobe:
         who = figure.identity
         hair_colour = _linear(figure.hair_colour or who.hair_colour)
         hair = who.hair if figure.hair is None else figure.hair or None
+        brow = _brow_colour(who, hair_colour)
         other_eye, eye_mix = EYE_MIXTURES.get(who.eyes, (who.eyes, 0.0))
         worn = [
             ("body", Material(kind=SKIN, texture=f"skins/{who.skin}", other=f"skins/{who.skin_other or who.skin}",
                               mix=who.skin_mix, tint=who.skin_tint)),
             ("eyes/Low-Poly", Material(kind=EYE, texture=f"eyes/{who.eyes}", other=f"eyes/{other_eye}", mix=eye_mix)),
             ("teeth/Teeth_Base", Material(kind=TEETH, texture="teeth/Teeth_Base")),
-            (f"brows/{who.brows}", Material(kind=LASH, texture=f"brows/{who.brows}", colour=_brow_colour(who, hair_colour))),
+            (f"brows/{who.brows}", Material(kind=LASH, texture=f"brows/{who.brows}", colour=brow)),
             (f"lashes/{who.lashes}", Material(kind=LASH, texture=f"lashes/{who.lashes}", colour=LASH_COLOUR)),
         ]  # fmt: skip
         if hair:
             worn.append((f"hair/{hair}", Material(kind=HAIR, texture=f"hair/{hair}", colour=hair_colour)))
         if who.beard:
             # the textures of beards are darker than those of hair, and beards redder than it
-            colour = tuple(part * more for part, more in zip(hair_colour, BEARD, strict=True))
+            colour = tuple(1.15 * part + more for part, more in zip(hair_colour, BEARD, strict=True))
             worn.append(
                 (f"beards/{who.beard}", Material(kind=HAIR, texture=f"beards/{who.beard}", colour=colour))
             )
@@ -194,7 +208,9 @@ class Wardrobe:
             if garment is not None:
                 name = f"garments/{garment.name}"
                 colour = _linear(garment.colour) if garment.colour else None
-                worn.append((name, Material(kind=kind, texture=name, tint=garment.tint, colour=colour)))
+                lower = _linear(garment.lower) if garment.lower else None
+                made = Material(kind=kind, texture=name, tint=garment.tint, colour=colour, lower=lower)
+                worn.append((name, made))
         for name, material in worn:
             for wanted, there in ((name, self.assets.meshes), (material.texture, self.assets.textures)):
                 if wanted != "body" and wanted not in there:
@@ -221,6 +237,7 @@ class Wardrobe:
 
         ref = put("ref")
         own = SKIN_VERTICES if mesh is None else None
+        lower = _trousers(mesh) if name.startswith("garments/") else None
         return _Part(
             ref=None if ref is None else ref.long(),
             mix=put("mix"),
@@ -230,7 +247,18 @@ class Wardrobe:
             weights=put("weights")[:own],
             neighbours=put("neighbours")[:own].long(),
             hides=put("hides") if name.startswith("garments/") else None,
+            lower=None if lower is None else torch.from_numpy(lower).to(self.device),
         )
+
+
+def _trousers(mesh: Mesh) -> np.ndarray | None:
+    """Which faces (F,) belong to pieces of a garment that hang on the legs; None when all or none do."""
+    ends = np.concatenate([mesh.faces[:, :2], mesh.faces[:, 1:]]).T
+    graph = coo_matrix((np.ones(ends.shape[1]), ends), shape=(len(mesh.ref), len(mesh.ref)))
+    count, piece = connected_components(graph, directed=False)
+    on_legs = np.bincount(piece, mesh.weights[:, LEGS].sum(1), count) / np.bincount(piece, minlength=count)
+    lower = (on_legs > 0.4)[piece[mesh.faces[:, 0]]]
+    return lower if lower.any() and not lower.all() else None
 
 
 def _brow_colour(who: Identity, hair: Colour) -> Colour:

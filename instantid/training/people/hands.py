@@ -22,7 +22,8 @@ CURLED = (68.0, 88.0, 52.0)
 POSES: dict[str, tuple[Bends, float]] = {
     "flat": (((0.0, 0.0, 0.0),) * 5, 0.0),
     "open": (((-6.0, 2.0, 4.0), STRETCHED, STRETCHED, STRETCHED, STRETCHED), 0.15),
-    "relaxed": (((4.0, 8.0, 12.0), (9.0, 15.0, 8.0), (14.0, 19.0, 11.0), (18.0, 22.0, 12.0), (20.0, 22.0, 12.0)), 0.7),
+    "relaxed": (((4.0, 8.0, 12.0), (9.0, 15.0, 8.0), (14.0, 19.0, 11.0), (18.0, 22.0, 12.0), (20.0, 22.0, 12.0)),
+                0.7),
     "fist": (((18.0, 34.0, 48.0), CURLED, CURLED, CURLED, CURLED), 0.9),
     "pointing": (((18.0, 34.0, 48.0), STRETCHED, CURLED, CURLED, CURLED), 0.8),
 }  # fmt: skip

@@ -46,7 +46,7 @@ FISTS = {
 }  # fmt: skip
 
 STRAIGHT = both(hip=(0, 4, 4), knee=(-2, 0, 0))
-APART = both(hip=(0, 13, 10), ankle=(0, -8, 0))
+APART = both(hip=(0, 8, 8), ankle=(0, -5, 0))
 EASY = {
     "left_hip": (2, 5, 4), "left_knee": (-3, 0, 0), "right_hip": (14, 9, 14), "right_knee": (-24, 0, 0),
     "right_ankle": (8, 0, 0), "waist": (0, 4, 0), "chest": (0, -4, 0),

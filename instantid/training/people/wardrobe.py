@@ -1,6 +1,6 @@
 """What somebody wears in one picture: garments by name, dyed at random; sometimes glasses or a hat."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,11 +9,16 @@ from .description import Colour, Garment, Identity
 from .draws import pick, weighted
 from .identities import HAIR_COLOURS, is_male, sample_hair
 
-# Dyed, a whole outfit gets trousers and shirt of one colour: half of them keep their own, tinted.
 WOMEN_SUITS = ("female_casualsuit01", "female_casualsuit02", "female_elegantsuit01", "female_sportsuit01")
 MEN_SUITS = (
     "male_casualsuit01", "male_casualsuit02", "male_casualsuit03", "male_casualsuit04", "male_casualsuit05",
     "male_casualsuit06", "male_elegantsuit01", "male_worksuit01",
+)  # fmt: skip
+ELEGANT = ("male_elegantsuit01", "female_elegantsuit01")
+"""Of one cloth from top to bottom; other suits are a shirt and trousers."""
+TROUSERS: tuple[Colour, ...] = (
+    (0.16, 0.20, 0.32), (0.25, 0.33, 0.48), (0.10, 0.10, 0.11), (0.33, 0.33, 0.35), (0.48, 0.41, 0.31),
+    (0.27, 0.20, 0.16), (0.66, 0.62, 0.54),
 )  # fmt: skip
 DRESSES = ("F_Dress_01", "F_Dress_02", "F_Dress_03", "F_Dress_04", "Cocktaildress", "TubeDress")
 TOPS = ("VNeckTop", "spaghetti-top", "Sleeveless", "short_tail_camo_tee", "Tank_Top_01", "Rolled_neck_blouse")
@@ -69,18 +74,26 @@ def has_skirt(outfit: Outfit) -> bool:
 
 
 def _man(random: np.random.Generator) -> tuple[Garment, ...]:
-    return (_dyed(random, pick(random, MEN_SUITS), 0.5),)
+    return (_suit(random, pick(random, MEN_SUITS)),)
 
 
 def _woman(random: np.random.Generator) -> tuple[Garment, ...]:
     kind = weighted(random, {"suit": 0.4, "dress": 0.25, "separates": 0.35})
     if kind == "suit":
-        return (_dyed(random, pick(random, WOMEN_SUITS), 0.5),)
+        return (_suit(random, pick(random, WOMEN_SUITS)),)
     if kind == "dress":
         return (_dyed(random, pick(random, DRESSES), 0.8),)
     bottom = pick(random, BOTTOMS)
     denim = Garment(name=bottom, tint=jittered(random, (1.0, 1.0, 1.0), 0.2))
     return _dyed(random, pick(random, TOPS), 0.8), denim if "eans" in bottom else _dyed(random, bottom, 0.7)
+
+
+def _suit(random: np.random.Generator, name: str) -> Garment:
+    """A third as it came, a little tinted."""
+    garment = _dyed(random, name, 0.65)
+    if garment.colour is None or name in ELEGANT:
+        return garment
+    return replace(garment, lower=jittered(random, pick(random, TROUSERS), 0.2))
 
 
 def _dyed(random: np.random.Generator, name: str, share: float) -> Garment:
