@@ -113,7 +113,7 @@ def _run(events: Any) -> Sequence[Any]:
         task = bar.add_task("Looking at what is there", total=None, left="")
         for event in running:
             part = event.step.step / event.step.total if event.step else 0
-            left = "" if event.seconds_left is None else f"{_time(event.seconds_left)} left"
+            left = "" if event.seconds_left is None else f"{time_told(event.seconds_left)} left"
             bar.update(
                 task,
                 description=escape(event.job.file),
@@ -127,7 +127,7 @@ def _run(events: Any) -> Sequence[Any]:
     return outcomes
 
 
-def _time(seconds: float) -> str:
+def time_told(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

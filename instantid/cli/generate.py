@@ -66,7 +66,7 @@ def generate(
     values = read_settings(given, saved)
     refuse_gaps(values)
     record = metadata.read(from_) if from_ else None
-    bundle = bundle or (_bundle_of(record.bundle) if record else "mini")
+    bundle = bundle or (bundle_of(record.bundle) if record else "mini")
     if record is None:
         request = Request(**dotted.put_in({"seed": None}, values))
     else:
@@ -107,7 +107,7 @@ def _run(engine: Any, request: Request) -> Result:
     return result
 
 
-def _bundle_of(made_with: Mapping[str, Any]) -> str:
+def bundle_of(made_with: Mapping[str, Any]) -> str:
     """The bundle that a picture names. Never a folder: the file may be a stranger's."""
     name = str(made_with.get("name"))
     if name not in ("mini", "sdxl") and not name.startswith(("sdxl:", "sdxl+")):

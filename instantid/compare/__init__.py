@@ -3,6 +3,7 @@
 It knows requests and files; what makes a picture of a request is handed in.
 """
 
+from .applying import usable_methods as usable_methods
 from .fields import METHODS as METHODS
 from .fields import Variable as Variable
 from .fields import find as find
@@ -11,6 +12,7 @@ from .grid import Axis as Axis
 from .grid import Cell as Cell
 from .grid import Grid as Grid
 from .grid import read_axis as read_axis
+from .grid_file import go_on as go_on
 from .grid_file import read as read
 from .grid_file import to_json as to_json
 from .grid_file import write as write

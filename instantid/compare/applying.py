@@ -8,7 +8,7 @@ from .. import dotted
 from ..errors import InvalidRequest
 from ..people import Photo
 from ..request import Request
-from .fields import REPLACE, Variable
+from .fields import METHODS, REPLACE, Variable
 
 STRENGTHS = ("identity_strength", "adapter_strength")
 _LAST = (REPLACE, "adapters", "method")  # they look at what the others have set
@@ -37,6 +37,15 @@ def apply(request: Request, changes: Sequence[tuple[Variable, Any, Any]]) -> Req
             case "method":
                 changed = _by_method(changed, value)
     return changed
+
+
+def usable_methods(style_reference: bool) -> tuple[str, ...]:
+    """The methods that a bundle has the weights for.
+
+    Args:
+        style_reference: its style adapter and image encoder are here.
+    """
+    return tuple(method for method in METHODS if style_reference or method != "IP-Adapter")
 
 
 def _place(variable: Variable) -> int:

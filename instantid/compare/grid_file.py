@@ -7,6 +7,7 @@ from which nothing can be learnt, and are to be given again.
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .grid import Axis, Grid, read_axis
 SCHEMA_VERSION = 1
 CHUNK = "instantid-grid"  # the PNG text chunk's keyword
 PLACES = ("x", "y", "z")
+NAME = "grid.json"
 
 
 def to_json(grid: Grid, beside: Path | None = None) -> dict[str, Any]:
@@ -107,6 +109,28 @@ def read(path: Path, given: Mapping[str, Any] | None = None, *, open_files: bool
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise InvalidMetadata(f"{path} cannot be read: it was damaged or edited.") from error
     _refuse_others(grid, [*pictures.values(), *given.values()], open_files)
+    return grid
+
+
+def go_on(grid: Grid, folder: Path) -> Grid:
+    """The comparison with the seed that it has in `folder`, if it was begun there, else a drawn one; noted there.
+
+    Raises:
+        InvalidRequest: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequest(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
+    if grid.base.seed is None:
+        asked = to_json(grid, folder)
+        with suppress(OSError, ValueError, TypeError, LookupError):  # not begun, or edited beyond reading
+            begun = json.loads((folder / NAME).read_text(encoding="utf-8"))
+            seed = begun["settings"].pop("seed")
+            if begun == asked | {"settings": {k: v for k, v in asked["settings"].items() if k != "seed"}}:
+                grid = grid.replace(base=grid.base.replace(seed=seed))
+    grid = grid.settled()
+    write(grid, folder / NAME)
     return grid
 
 
