@@ -8,7 +8,7 @@ from collections.abc import Callable
 import typer
 
 from ..progress import THREAD
-from . import batch, data, doctor, evaluate, fetch, generate, people
+from . import batch, compare, data, doctor, evaluate, fetch, generate, people
 from .terminal import quieten as quieten
 from .terminal import told
 
@@ -27,6 +27,7 @@ def _all_commands() -> typer.Typer:
         {
             "generate": generate.generate,
             "batch": batch.batch,
+            "compare": compare.compare,
             "fetch": fetch.fetch,
             "doctor": doctor.doctor,
             "evaluate": evaluate.evaluate,
