@@ -42,7 +42,7 @@ def is_packed(folder: Path) -> bool:
 def unpack(folder: Path, cache: Path) -> Path:
     """Make an ordinary bundle folder of a packed one, in `cache` (whole, or not at all), unless it is there already.
 
-    What was 8-bit becomes float32, which numpy makes faster than half precision and loaders map without a copy.
+    Files with 8-bit weights become float32, which numpy makes faster than half precision; others stay as they are.
 
     Returns:
         The bundle folder. Its name ends in a digest of what was packed: other weights, or another configuration,
@@ -149,11 +149,16 @@ def dequantise(array: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def _widen(arrays: Arrays) -> Arrays:
-    return {
-        key: dequantise(array, arrays[f"{key}{_SCALE}"]) if f"{key}{_SCALE}" in arrays else array
-        for key, array in arrays.items()
-        if not key.endswith(_SCALE)
-    }
+    """A file's tensors as a loader wants them: of one precision, whatever they were kept in."""
+    if not any(key.endswith(_SCALE) for key in arrays):
+        return arrays
+    wide: Arrays = {}
+    for key, array in arrays.items():
+        if f"{key}{_SCALE}" in arrays:
+            wide[key] = dequantise(array, arrays[f"{key}{_SCALE}"])
+        elif not key.endswith(_SCALE):
+            wide[key] = array.astype(np.float32) if array.dtype == np.float16 else array
+    return wide
 
 
 _AGAIN = "Get the repository again, or that file of it (git checkout -- FILE)."
