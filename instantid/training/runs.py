@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from .. import bundles, mini
 from ..errors import InvalidRequest
 from ..people import Frozen
-from . import autoencoder, base, clip, identity
+from . import autoencoder, base, clip, control, identity, style
 from .loop import Progress, Task, train
 from .prepared import Prepared
 from .settings import Settings
@@ -26,6 +26,8 @@ STAGES = {
     "clip": (clip.ClipTask, clip.Options),
     "base": (base.BaseTask, base.Options),
     "identity": (identity.IdentityTask, identity.Options),
+    "style": (style.StyleTask, style.Options),
+    "control": (control.ControlTask, control.Options),
 }
 NEW = {"new:small": mini.SMALL, "new:large": mini.LARGE}
 Stage = Literal[tuple(STAGES)]

@@ -1,0 +1,36 @@
+"""What a stage tells its bundle's bundle.json: that there is a part now, and where it lies."""
+
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+
+def name_part(bundle: Path, part: str, source: str, *, instead_of: Collection[str] = ()) -> None:
+    """Name a part that began as a copy out of the base, and so has the base's licence.
+
+    Args:
+        part: as in `Bundle.sources`: "style_adapter", "controlnets.canny".
+        source: its file or folder inside the bundle's.
+        instead_of: parts that it takes the place of.
+    """
+    file = bundle / "bundle.json"
+    described = json.loads(file.read_text(encoding="utf-8"))
+    licences = described.setdefault("licences", {})
+    for old in (part, *instead_of):
+        licences.pop(old, None)
+        place, name = _place(described, old)
+        place.pop(name, None)
+    place, name = _place(described, part)
+    place[name] = source
+    if "base" in licences:
+        licences[part] = licences["base"]
+    unfinished = file.with_suffix(".part")
+    unfinished.write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
+    os.replace(unfinished, file)
+
+
+def _place(described: dict, part: str) -> tuple[dict, str]:
+    """Where a part is named, and its name there."""
+    field, _, name = part.partition(".")
+    return (described.setdefault(field, {}), name) if name else (described, field)
