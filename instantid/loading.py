@@ -46,6 +46,15 @@ def open_bundle(name: str | Path) -> Bundle:
 
 def load_pipeline(bundle: Bundle, dtype: torch.dtype) -> StableDiffusionXLControlNetPipeline:
     """Base model, VAE and IdentityNet as one pipeline, on the CPU. Base and VAE may be single files."""
+    base = load_base(bundle, dtype)
+    net = load_controlnet(bundle, "identitynet", base.unet, IdentityNet)
+    pipeline = StableDiffusionXLControlNetPipeline(**base.components, controlnet=net, add_watermarker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def load_base(bundle: Bundle, dtype: torch.dtype) -> StableDiffusionXLPipeline:
+    """Base model and VAE, on the CPU: all that a picture takes, and nobody's face. Both may be single files."""
     path = bundle.require("base")
     with _explained("base model", path):
         if path.is_file():
@@ -61,12 +70,10 @@ def load_pipeline(bundle: Bundle, dtype: torch.dtype) -> StableDiffusionXLContro
                 local_files_only=True,
             )
     if bundle.has("vae"):
-        base.vae = _load_vae(bundle, dtype)
+        base.vae = load_vae(bundle, dtype)
     _check_base(base, path)
-    net = load_controlnet(bundle, "identitynet", base.unet, IdentityNet)
-    pipeline = StableDiffusionXLControlNetPipeline(**base.components, controlnet=net, add_watermarker=False)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    base.set_progress_bar_config(disable=True)
+    return base
 
 
 def with_base(bundle: Bundle, base: Path | None = None, vae: Path | None = None) -> Bundle:
@@ -105,13 +112,18 @@ def _configuration(bundle: Bundle) -> Path:
     raise missing[0]
 
 
-def _load_vae(bundle: Bundle, dtype: torch.dtype) -> AutoencoderKL:
-    path = bundle.require("vae")
+def load_vae(bundle: Bundle, dtype: torch.dtype) -> AutoencoderKL:
+    """The bundle's VAE, or its base's where it names none of its own, on the CPU."""
+    path = bundle.require("vae" if bundle.has("vae") else "base")
+    if path.is_dir() and not bundle.has("vae"):
+        path = path / "vae"
     with _explained("VAE", path):
         if path.is_file():
             vae = single_files.load_vae(path, _configuration(bundle), dtype=dtype)
         else:
-            vae = AutoencoderKL.from_pretrained(path, dtype=dtype, variant=_variant(path))
+            vae = AutoencoderKL.from_pretrained(
+                path, dtype=dtype, variant=_variant(path), local_files_only=True
+            )
     _check_whole(vae, "VAE", path)
     return vae
 
