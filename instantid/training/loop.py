@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from diffusers.training_utils import EMAModel
 from PIL import Image
 
@@ -73,14 +73,19 @@ def train(task: Task, settings: Settings, folder: Path, bundle: Path) -> Iterato
         bundle: where the trained parts go, with averaged weights if there are such, whenever the run ends or pauses.
 
     Raises:
-        TrainingFailed: the loss is no number any more, or the checkpoint is another run's.
+        TrainingFailed: there is nothing to learn from, the loss is no number any more, or the checkpoint is another
+            run's.
     """
+    if not len(task):
+        raise TrainingFailed(f"{task.name} has no examples to learn from: look at its data and options.")
     accelerator = Accelerator(
         cpu=settings.device == "cpu",
         mixed_precision=settings.precision,
         gradient_accumulation_steps=settings.accumulate,
         log_with=list(settings.trackers) or None,
         project_dir=folder,
+        # A stage may leave parts out for a batch, and no text encoder's last layer is ever read.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     folder.mkdir(parents=True, exist_ok=True)
     learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
@@ -118,6 +123,7 @@ def train(task: Task, settings: Settings, folder: Path, bundle: Path) -> Iterato
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
         step, counted = step + 1, counted + 1
+        _refuse_nonsense(task, step, sums, settings)
         if averaged:
             averaged.step(learned)
         now = time.monotonic()
@@ -126,11 +132,6 @@ def train(task: Task, settings: Settings, folder: Path, bundle: Path) -> Iterato
         if step % settings.log_every == 0 or last:
             progress = _progress(step, settings, sums, counted, accelerator, started, told)
             _log(folder, progress, accelerator)
-            if not np.isfinite(progress.figures["loss"]):
-                raise TrainingFailed(
-                    f"The loss of {task.name} is {progress.figures['loss']} at step {step}. The last checkpoint "
-                    "is kept: go on from it with a smaller learning_rate, or with precision “no”."
-                )
             sums, counted, told = {}, 0, now
             yield progress
         if (
@@ -178,6 +179,17 @@ def _one(
     )
     with accelerator.autocast():
         return dict(model(indices))
+
+
+def _refuse_nonsense(task: Task, step: int, sums: dict[str, float], settings: Settings) -> None:
+    """Stop before weights that are no numbers are kept. With fp16, accelerate itself skips steps that overflow."""
+    watched = ("loss",) if settings.precision == "fp16" else ("loss", "gradient")
+    for name in watched:
+        if not np.isfinite(sums[name]):
+            raise TrainingFailed(
+                f"The {name} of {task.name} is {sums[name]} at step {step}. The last checkpoint is kept: go on from "
+                "it with a smaller learning_rate, or with precision “no”."
+            )
 
 
 def _agreed(late: bool, step: int, settings: Settings, accelerator: Accelerator) -> bool:
