@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from .. import bundles, mini
 from ..errors import InvalidRequest
 from ..people import Frozen
-from . import autoencoder, base, clip, control, identity, style
+from . import autoencoder, base, clip, control, distillation, identity, lora, style
 from .loop import Progress, Task, train
 from .prepared import Prepared
 from .settings import Settings
@@ -28,6 +28,8 @@ STAGES = {
     "identity": (identity.IdentityTask, identity.Options),
     "style": (style.StyleTask, style.Options),
     "control": (control.ControlTask, control.Options),
+    "distillation": (distillation.DistillationTask, distillation.Options),
+    "lora": (lora.LoraTask, lora.Options),
 }
 NEW = {"new:small": mini.SMALL, "new:large": mini.LARGE}
 Stage = Literal[tuple(STAGES)]
@@ -37,7 +39,9 @@ Model = TypeVar("Model", bound=Frozen)
 class Run(Frozen):
     """One stage's run, as its YAML file has it."""
 
-    bundle: str = Field(description="What it goes on with: a bundle's name or folder, “new:small” or “new:large”.")
+    bundle: str = Field(
+        description="What it goes on with: a bundle's name or folder, “new:small” or “new:large”."
+    )
     data: Path = Field(description="A folder of prepared data.")
     out: Path = Field(description="The run's folder.")
     held_out: int = Field(60, ge=8, description="People that are kept for looking and measuring.")
