@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from diffusers.training_utils import EMAModel
 from PIL import Image
@@ -78,6 +78,8 @@ def train(task: Task, settings: Settings, folder: Path, bundle: Path) -> Iterato
     """
     if not len(task):
         raise TrainingFailed(f"{task.name} has no examples to learn from: look at its data and options.")
+    # accelerate keeps one precision for the whole process; the stages of a plan may each have their own.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         cpu=settings.device == "cpu",
         mixed_precision=settings.precision,
