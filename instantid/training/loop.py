@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 from diffusers.training_utils import EMAModel
 from PIL import Image
 
