@@ -55,6 +55,7 @@ def _worn(name: str, colour: tuple | None) -> dict:
         ({"clothes": [_worn("F_Dress_01", None)]}, {"clothes": None}),
         ({"clothes": [_worn("shoes01", (0.7, 0, 0))]}, {"clothes": None}),
         ({"look": "Snow"}, {"look": "Snow", "place": None, "clothes": None, "hair": "black"}),
+        ({"look": "Origami"}, {"look": "another look"}),
     ],
 )
 def test_records_are_labelled_by_what_is_seen(changes, labels):
@@ -111,7 +112,7 @@ def test_the_judge_learns_what_can_be_seen():
     pictures, labels, people = coloured()
     training = Training(steps=25, batch=12)
     judge = attribute_judge.train(pictures, labels, people, training)
-    assert judge.accuracy["look"] > 0.9 and judge.look_accuracy["Snow"] > 0.9
+    assert judge.accuracy["look"] > 0.9
     assert "hair" not in judge.accuracy  # no picture said any
     verdict = judge.judge([Image.fromarray(pictures[1]).resize((300, 300))])[0]
     assert verdict["look"] == "Snow" and set(verdict) == set(attributes.ATTRIBUTES)

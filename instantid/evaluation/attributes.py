@@ -1,7 +1,7 @@
 """What prompts ask for and a judge can see: hair colour, age, sex, clothes' colour, place, look. Words and labels.
 
-Labels are read off the records of rendered people (training/people/shards.py); colours that light alone turns into
-one another are one class.
+Labels are read off the records of rendered people (training/people/shards.py). Colours that light alone turns into
+one another are one class; those that hardly anybody wears there, such as yellow, are none.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import numpy as np
 from ..training.people import words
 from ..training.people.description import Figure, from_json
 from ..training.people.looks import PHOTO
+from ..training.people.looks import instantid as looks
 
 HAIR: Mapping[str, tuple[str, ...]] = {
     "black": ("black", "dark brown"),
@@ -25,10 +26,8 @@ CLOTHES: Mapping[str, tuple[str, ...]] = {
     "white": ("white", "beige"),
     "red": ("red", "pink"),
     "brown": ("brown", "orange"),
-    "yellow": ("yellow",),
     "green": ("green", "teal"),
     "blue": ("blue", "light blue", "navy"),
-    "purple": ("purple",),
 }
 PLACES: Mapping[str, tuple[str, ...]] = {
     "plain": ("plain", "gradient", "studio"),
@@ -39,6 +38,8 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 }
 AGES = ("young", "middle-aged", "old")
 SEXES = ("woman", "man")
+ASKED_LOOKS = tuple(looks.LOOKS)  # InstantID's own presets
+ANOTHER = "another look"
 ATTRIBUTES = ("hair", "age", "sex", "clothes", "place", "look")
 IN_WORDS = {
     "hair": "hair colour",
@@ -61,7 +62,8 @@ def read_labels(record: dict) -> dict[str, str]:
     """What a record's first person and picture are, by attribute; what is not seen or in between is left out."""
     seen = record["figures"][0]
     facts = seen["attributes"]
-    labels = {"look": record["look"]}
+    look = record["look"]
+    labels = {"look": look if look in (PHOTO, *ASKED_LOOKS) else ANOTHER}
     if facts["noun"] in SEXES:
         labels["sex"] = facts["noun"]
     years = facts["age"]

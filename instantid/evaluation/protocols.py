@@ -10,9 +10,8 @@ from .. import controls, images
 from ..bundles import STYLE_PARTS, Bundle
 from ..people import Person, Photo
 from ..request import Control, Request
-from ..training.people.looks.instantid import LOOKS
 from . import pulid
-from .attributes import AGES, SEXES, draw_wishes, write_prompt
+from .attributes import AGES, ASKED_LOOKS, SEXES, draw_wishes, write_prompt
 from .sets import Subject, style_picture
 
 DEFAULT, OFF = "default strengths", "without the face"
@@ -22,7 +21,6 @@ WORDS, FACE = "words alone", "portrait for likeness"
 PRESET, STYLE, LESS_CONTENT = "style preset", "style picture", "style picture, content taken out"
 STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 CONTROL_STRENGTH = 0.8
-ASKED_LOOKS = tuple(LOOKS)  # InstantID's own presets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
