@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     from instantid.ui import Studio
 
 EXAMPLES = Path(__file__).parent / "assets" / "examples"
+RENDERED = "rendered: nobody real"
+EXAMPLE_ROWS = (
+    ("grace-hopper.jpg", None, "a woman", "Watercolor", "Grace Hopper"),
+    ("eileen-collins.jpg", "pose-tilted.jpg", "a woman flying over Mars", "Mars", "Eileen Collins"),
+    ("grace-hopper.jpg", "pose-close-up.jpg", "a woman in the rain", "Film Noir", "Grace Hopper"),
+    ("eileen-collins.jpg", "pose-photographer.jpg", "a photographer in a park", "Snow", "Eileen Collins"),
+    ("rendered-curls.jpg", None, "a woman with black curls", "Neon", RENDERED),
+    ("rendered-jacket.jpg", None, "a man in a light jacket", "Line art", RENDERED),
+    ("rendered-grey-hair.jpg", "pose-tilted.jpg", "a woman with grey hair", "Watercolor", RENDERED),
+    ("rendered-red-hair.jpg", None, "a man with red hair", "Film Noir", RENDERED),
+)
 
 
 def main() -> None:
@@ -98,13 +109,8 @@ def make_studio(
         about=bundle.about or "",
         default_negative=DEFAULT_NEGATIVE_PROMPT,
         examples=[
-            Example(EXAMPLES / face, pose and EXAMPLES / pose, prompt, style)
-            for face, pose, prompt, style in (
-                ("grace-hopper.jpg", None, "a woman", "Watercolor"),
-                ("eileen-collins.jpg", "pose-tilted.jpg", "a woman flying over Mars", "Mars"),
-                ("grace-hopper.jpg", "pose-close-up.jpg", "a woman in the rain", "Film Noir"),
-                ("eileen-collins.jpg", "pose-photographer.jpg", "a photographer in a park", "Snow"),
-            )
+            Example(EXAMPLES / face, pose and EXAMPLES / pose, prompt, style, about)
+            for face, pose, prompt, style, about in EXAMPLE_ROWS
         ],
     )
 

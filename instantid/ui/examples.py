@@ -17,10 +17,11 @@ def build_examples(studio: Studio, inputs: Inputs) -> None:
             gr.Image(render=False),
             gr.Textbox(render=False),
             gr.Textbox(render=False),
+            gr.Textbox(render=False),
         ],
-        headers=["Face", "Pose", "Prompt", "Style"],
+        headers=["Face", "Pose", "Prompt", "Style", "Whose face"],
         samples=[
-            [str(row.face), str(row.pose) if row.pose else None, row.prompt, row.style]
+            [str(row.face), str(row.pose) if row.pose else None, row.prompt, row.style, row.about]
             for row in studio.examples
         ],
         label="Examples: choose one, then press Generate",

@@ -19,6 +19,8 @@ class Example(NamedTuple):
     pose: Path | None
     prompt: str
     style: str
+    about: str = ""
+    """Whom the face is of, such as “rendered: nobody real”."""
 
 
 @dataclass(frozen=True, kw_only=True)
