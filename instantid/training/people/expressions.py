@@ -46,7 +46,7 @@ def sample_expression(random: np.random.Generator) -> dict[str, float]:
     name = weighted(random, LIKELY)
     strength = random.uniform(0.65, 1)
     weights = {unit: strength * weight * random.uniform(0.8, 1) for unit, weight in EXPRESSIONS[name].items()}
-    if random.random() < 0.5:
-        lids = between(random, 0, 0.18)
-        weights |= {"eyeBlinkLeft": lids, "eyeBlinkRight": lids}
+    if "eyeWideLeft" not in weights:
+        # the mesh at rest shows white above the iris, which looks startled
+        weights |= dict.fromkeys(("eyeBlinkLeft", "eyeBlinkRight"), between(random, 0.08, 0.26))
     return {unit: round(float(weight), 3) for unit, weight in weights.items()}
