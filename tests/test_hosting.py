@@ -145,7 +145,9 @@ def test_the_banner_tells_why_there_is_no_model():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
+    """An empty cache, and no embedded mini."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(bundles.opening, "EMBEDDED_MINI", tmp_path / "none")
     return tmp_path / "instantid-studio"
 
 
@@ -179,7 +181,7 @@ def forbid(*args, **kwargs):
     raise AssertionError("fetched again")
 
 
-def test_mini_is_built_with_its_faces_once(cache, opencv_folder, monkeypatch):
+def test_an_untrained_mini_is_built_with_its_faces_once(cache, opencv_folder, monkeypatch):
     fetched = []
 
     def download(command, **kwargs):  # pip, without the network
