@@ -123,6 +123,23 @@ def test_unchanged_pictures_are_as_the_style_reference_will_see_them(bundle, pre
     assert (task._augmented(pictures) - plain).abs().mean() < 0.06  # another filter, the same picture
 
 
+def test_training_reads_some_patches_and_measuring_all(bundle, prepared):
+    task = ClipTask(bundle, prepared, np.arange(8), np.arange(8), Options(patches=0.25))
+    embeddings, lengths = task.image_encoder.vision_model.embeddings, []
+    with task.image_encoder.vision_model.encoder.layers[0].register_forward_pre_hook(
+        lambda module, inputs, named: lengths.append((inputs or (named["hidden_states"],))[0].shape[1]),
+        with_kwargs=True,
+    ):
+        task([0, 1, 2])
+        task.embed_pictures(prepared.images([0, 1, 2]))
+    assert lengths == [1 + 16, 1 + 64]
+    assert not embeddings._forward_hooks
+    tokens = torch.arange(65.0)[None, :, None].expand(2, -1, 3)
+    some = task._keep_some(embeddings, (), tokens)
+    assert (some[:, 0] == 0).all() and some[:, 1:].min() >= 1
+    assert all(len(each.unique()) == 17 for each in some[..., 0]) and not torch.equal(some[0], some[1])
+
+
 def test_texts_come_out_in_the_order_they_went_in(task):
     texts = [" ".join(["a red coat"] * (1 + number % 7)) + f" {number}" for number in range(130)]
     with torch.no_grad():

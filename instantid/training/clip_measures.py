@@ -4,12 +4,12 @@ Measured on pictures that were kept out of training. Each figure stands beside w
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from ..styles import Style, load_styles
+from ..styles import load_styles
 from .clip import ClipTask, texts_of
 from .people.looks import PHOTO
 from .people.words import HAIR_COLOURS
@@ -27,8 +27,8 @@ def measure(task: ClipTask, prepared: Prepared, held_out: np.ndarray) -> dict[st
 
     Returns:
         `text_to_picture@1` and `@5`, `picture_to_text@1` and `@5` by full captions (where several pictures share a
-        caption, each is right), and by words alone: `look@1`, `look@5`, `hair`, `sex`. Shares, 0 to 1; what no
-        picture is known to have is left out.
+        caption, each is right), and by words alone: `look@1`, `look@5` (which preset a look is of), `hair` (its
+        colour) and `sex` of people alone in photos. Shares, 0 to 1; what no picture is known to have is left out.
     """
     was_training = task.training
     task.eval()
@@ -36,12 +36,11 @@ def measure(task: ClipTask, prepared: Prepared, held_out: np.ndarray) -> dict[st
     seen = task.embed_pictures(prepared.images(held_out))  # (n, space)
     styles = load_styles()
     figures = _retrieval(task, seen, [texts_of(record, styles) for record in records])
-    looks = [record.get("look") for record in records]
-    figures |= _zero_shot(task, seen, looks, lambda look: _preset(look, styles), "look", best=(1, 5))
+    looks = [look if (look := record.get("look")) in styles else None for record in records]
+    figures |= _zero_shot(task, seen, looks, lambda look: styles[look].apply("", "")[0], "look", best=(1, 5))
     hair = [_hair(record) for record in records]
     figures |= _zero_shot(task, seen, hair, lambda colour: f"a photo of a person with {colour} hair", "hair")
-    sexes = [_alone(record).get("noun") for record in records]
-    sexes = [noun if noun in NOUNS else None for noun in sexes]
+    sexes = [noun if (noun := _alone(record).get("noun")) in NOUNS else None for record in records]
     figures |= _zero_shot(task, seen, sexes, lambda noun: f"a photo of a {noun}", "sex")
     task.train(was_training)
     return figures
@@ -88,20 +87,13 @@ def _share(rows: torch.Tensor, right: torch.Tensor, k: int) -> float:
     return float(right.gather(1, best).any(dim=1).float().mean())
 
 
-def _preset(look: str, styles: Mapping[str, Style]) -> str:
-    return styles[look].apply("", "")[0] if look in styles else f"a {look} of a person"
-
-
 def _hair(record: dict) -> str | None:
-    """The colour of the hair in a photo of somebody alone; looks change colours."""
-    if record.get("look") != PHOTO:
-        return None
     said = _alone(record).get("hair") or ""
     fitting = [colour for colour in HAIR_COLOURS if f" {colour} " in f" {said} "]
     return max(fitting, key=len, default=None)
 
 
 def _alone(record: dict) -> dict:
-    """What is known of the one person in a picture; nothing where there are several."""
+    """What is known of the one person in a photo; nothing where there are several. Looks change colours and faces."""
     figures = record.get("figures", [])
-    return figures[0].get("attributes", {}) if len(figures) == 1 else {}
+    return figures[0].get("attributes", {}) if len(figures) == 1 and record.get("look") == PHOTO else {}
