@@ -406,6 +406,25 @@ def test_a_repeated_picture_asks_for_the_bundle_it_was_made_with(
     assert asked == ["mini", bundle]
 
 
+def test_small_weights_say_what_they_are_before_the_picture(
+    generate, fake, portrait_bundle, tmp_path, monkeypatch
+):
+    card = {
+        "on": "renders",
+        "hours": 9,
+        "hardware": "CPU",
+        "command": "train",
+        "date": "2026-11-24",
+        "commit": "0123",
+    }
+    trained = {"untrained": False, "trained": bundles.Trained(**card)}
+    small = bundles.open_bundle(portrait_bundle).model_copy(update=trained)
+    monkeypatch.setattr(hosting, "open_bundle", lambda name: small)
+    told = generate("--out", tmp_path / "1.png").stderr
+    note, wrote = told.index("Note: portraits is a small model"), told.index("Wrote ")
+    assert note < wrote and "untrained" not in told
+
+
 def test_a_picture_chooses_no_folder_to_load_from(generate, tmp_path, monkeypatch):
     generate("--steps", 1, "--out", tmp_path / "1.png")
     monkeypatch.setattr(hosting, "open_bundle", lambda name: pytest.fail(f"{name} was opened"))

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 import sys
@@ -199,6 +200,22 @@ def test_a_whole_bundle_has_good_parts_with_size_and_licence(tiny):
     for name in ("base", "identitynet", "identity_adapter", "controlnets.canny"):
         assert found[name].good and "MiB; licence: Apache-2.0. Random weights" in found[name].found
     assert "faces" not in found  # it has none, and needs none for ready faces
+    assert "tiny is untrained" in found["Weights"].found
+
+
+def test_weights_of_our_own_come_with_what_to_expect_of_them(tiny, tmp_path):
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    card = {
+        "on": "renders",
+        "hours": 9,
+        "hardware": "CPU",
+        "command": "train",
+        "date": "2026-11-24",
+        "commit": "0123",
+    }
+    description = json.loads((copy / "bundle.json").read_text()) | {"untrained": False, "trained": card}
+    (copy / "bundle.json").write_text(json.dumps(description))
+    assert "trained for 9 hours on renders" in parts(doctor.examine(copy))["Weights"].found
 
 
 def test_a_missing_part_of_a_folder_is_named_with_its_place(tiny, tmp_path):

@@ -8,6 +8,7 @@ from portraits import portrait_bundle as portrait_bundle
 from portraits import portrait_engine as portrait_engine
 
 from instantid import metadata, trial
+from instantid.bundles import Trained
 from instantid.engine import Engine
 from instantid.errors import NoFaceFound, OutOfMemory
 from instantid.recipes import RECIPES
@@ -167,3 +168,11 @@ def test_trained_weights_are_judged_by_likeness(engine, tmp_path, monkeypatch, l
     base = trial.Request(people=[trial.Person(references=[trial.FACE])])
     assert trial._try(engine, Mode("defaults", {}, (0.8, 1.0)), base).problems == told
     assert trial._try(engine, Mode("IdentityNet only", {}, None), base).problems == []
+    small = Trained(
+        on="renders", hours=1, hardware="CPU", command="train", date="2026-11-24", commit="0123abc"
+    )
+    engine.bundle = engine.bundle.model_copy(
+        update={"trained": small}
+    )  # no model of that size reaches these figures
+    assert trial._try(engine, Mode("defaults", {}, (0.8, 1.0)), base).problems == []
+    assert "look-alike, not you" in trial._page(engine, [], tmp_path)

@@ -247,6 +247,18 @@ def test_a_side_that_is_no_multiple_of_eight_is_named(photo):
         read(fake_studio(FakeEngine()), photo, size=CHOSEN_SIZE, width=513)
 
 
+@pytest.mark.parametrize(("untrained", "role"), [(True, "alert"), (False, "note")])
+def test_the_page_says_what_small_weights_are(untrained, role):
+    about = "mini is a small model: <a look-alike>, not you."
+    studio = fake_studio(FakeEngine(), untrained=untrained, about="" if untrained else about)
+    config = build_ui(studio).get_config_file()
+    [masthead] = [
+        part["props"] for part in config["components"] if part["props"].get("elem_id") == "masthead"
+    ]
+    told = "These weights are untrained" if untrained else "a small model: &lt;a look-alike&gt;, not you."
+    assert told in masthead["value"] and f'role="{role}"' in masthead["value"]
+
+
 def test_a_run_shows_steps_then_pictures_with_seed_likeness_and_maps(photo):
     studio = fake_studio(FakeEngine(), untrained=True)
     inputs, results = form_of(studio)
