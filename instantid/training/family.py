@@ -60,7 +60,13 @@ def read_plan(name: str) -> Plan:
 
 
 def train_family(
-    plan: Plan, folder: Path, *, device: str, workers: int = 1, minutes: float = 1e9, tell: Tell = print
+    plan: Plan,
+    folder: Path,
+    *,
+    device: str,
+    workers: int = 1,
+    minutes: float = 1e9,
+    tell: Tell = lambda line: None,
 ) -> Path | None:
     """Make the data and train every stage, or as much as there is time for.
 

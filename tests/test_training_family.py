@@ -1,0 +1,75 @@
+"""The whole family by a plan: stage after stage, stopped and gone on with, and a bundle that the engine opens."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from small_family import SIZES
+
+from instantid import Engine, Person, Request, bundles, mini
+from instantid.errors import InvalidRequest
+from instantid.training import family, runs
+from instantid.training.people.orders import read_order
+
+SAMPLE = Path(__file__).parents[1] / "assets" / "people-sample"
+QUICK = {"steps": 2, "batch": 2, "sheet_every": 0, "warmup": 0}
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Of the rendered sample, which needs no rendering, on a tiny bundle."""
+    faces = {"kind": "opencv", "path": str(bundles.face_files_folder().absolute())}
+    sizes = {**SIZES.__dict__, "embedding": 128, "side": 64}
+    start = mini.build(tmp_path / "start", mini.Sizes(**sizes), faces=faces)
+    order = dict(read_order(SAMPLE).__dict__)
+    shutil.copytree(SAMPLE, tmp_path / "work" / "people")
+    stages = [{"stage": stage, "settings": QUICK} for stage in ("autoencoder", "base", "identity")]
+    return family.Plan(start=str(start), people=order, held_out=2, stages=stages)
+
+
+def test_stages_go_on_with_each_others_bundles(plan, tmp_path):
+    told = []
+    folder = tmp_path / "work"
+    paused = family.train_family(plan, folder, device="cpu", minutes=1e-9, tell=told.append)
+    assert paused is None, "there was no time"
+    finished = family.train_family(plan, folder, device="cpu", tell=told.append)
+    assert finished == folder / "identity" / "bundle"
+
+    vae = load_file(folder / "autoencoder" / "bundle/base/vae/diffusion_pytorch_model.safetensors")
+    first = load_file(Path(plan.start) / "base/vae/diffusion_pytorch_model.safetensors")
+    last = load_file(finished / "base/vae/diffusion_pytorch_model.safetensors")
+    assert any((vae[name] != first[name]).any() for name in vae), "it learned"
+    assert all((vae[name] == last[name]).all() for name in vae), "and was handed on"
+
+    lines = len(told)
+    assert family.train_family(plan, folder, device="cpu", tell=told.append) == finished
+    assert not any("identity" in line for line in told[lines:]), "nothing is trained twice"
+
+    photo = Path(__file__).parents[1] / "assets" / "examples"
+    picture = next(iter(sorted(photo.glob("*.jpg"))))
+    request = Request(people=[Person(references=[picture])], prompt="a woman", steps=2, seed=1)
+    assert Engine.load(finished).generate(request).images[0].size == (64, 64)
+
+
+@pytest.mark.parametrize("name", ["small", "large"])
+def test_the_plans_that_come_along_are_right(name):
+    plan = family.read_plan(name)
+    assert plan.start in runs.NEW
+    for stage in plan.stages:
+        runs.checked(runs.STAGES[stage.stage][1], stage.options, stage.stage)
+    family.Order(**{**plan.people, "framings": tuple(plan.people.get("framings", ()))})
+
+
+def test_an_unknown_plan_names_those_there_are():
+    with pytest.raises(InvalidRequest, match="large, small"):
+        family.read_plan("huge")
+
+
+def test_an_unknown_option_is_named(tmp_path):
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        "start: new:small\npeople: {people: 4}\nstages:\n  - {stage: base, settings: {stepps: 3}}\n"
+    )
+    with pytest.raises(InvalidRequest, match="stepps"):
+        family.read_plan(str(file))
