@@ -1,11 +1,11 @@
-"""The renderer on a GPU, as far as that can be seen without one: nothing is mixed between processor and GPU, and
-what the GPU is asked for does not grow with what is drawn."""
+"""The renderer on a GPU, as far as that can be seen without one: nothing is mixed between processor and GPU."""
 
 import numpy as np
 import pytest
 import torch
 from pretend_cuda import PretendCuda
 
+from instantid.errors import InvalidRequest
 from instantid.training.people import assets
 from instantid.training.people.description import BACKGROUNDS, Background
 from instantid.training.people.identities import sample_identity
@@ -45,7 +45,8 @@ def test_the_pretence_refuses_what_a_gpu_refuses():
             there.numpy()
 
 
-def test_nothing_is_mixed_between_processor_and_gpu(made, pictures):
+def test_nothing_is_mixed_between_processor_and_gpu(made, pictures, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with PretendCuda() as gpu:
         renderer = Renderer("cuda", assets=made)
         shown = renderer.render(pictures)
@@ -54,3 +55,10 @@ def test_nothing_is_mixed_between_processor_and_gpu(made, pictures):
         assert isinstance(one.truth.depth, np.ndarray)
         assert np.abs(one.image.astype(int) - other.image).max() <= 1
     assert sum(gpu.calls.values()) > 1000
+
+
+@pytest.mark.parametrize("device", ["mps", "cuda"])
+def test_a_device_that_cannot_be_had_is_told(made, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InvalidRequest, match=r"rendered on cpu or cuda|no CUDA GPU"):
+        Renderer(device, assets=made)

@@ -118,6 +118,16 @@ def test_bent_fingers_come_nearer_and_the_rest_stays(renderer: Renderer, hand: s
     assert set(moved.nonzero()[:, 0].tolist()) <= set(hands.vertices.tolist())
 
 
+def test_trousers_of_a_suit_have_a_colour_of_their_own(renderer: Renderer) -> None:
+    suit = Garment(name="female_sportsuit01", colour=(0.8, 0.1, 0.1), lower=(0.1, 0.1, 0.8))
+    [done] = renderer.render([whole(dataclasses.replace(STANDING, clothes=(suit,)))])
+    points = done.truth.figures[0].body_keypoints
+    x, y = np.rint((points[7] + points[8]) / 2).astype(int)  # a shin
+    chest = np.rint((points[0] + points[3] + points[6] + points[9]) / 4).astype(int)
+    shin, breast = done.image[y, x].astype(int), done.image[chest[1] - 12, chest[0]].astype(int)
+    assert shin[2] > shin[0] + 20 and breast[0] > breast[2] + 20
+
+
 def test_who_sits_is_carried_by_a_stool_that_is_nobody(renderer: Renderer) -> None:
     seated = dataclasses.replace(STANDING, pose=dict(STANCES["sitting, hands in the lap"].joints), clothes=())
     on_air, on_stool = (dataclasses.replace(seated, seat=seat) for seat in (None, (0.1, 0.1, 0.9)))
@@ -198,6 +208,7 @@ def test_who_it_is_changes_the_face_and_the_weights_go_both_ways(renderer: Rende
             "nose/snub",
         ),
         (dataclasses.replace(STANDING, pose={"tail": (1, 2, 3)}), "tail"),
+        (dataclasses.replace(STANDING, hands=("claw", "flat")), "claw"),
         (dataclasses.replace(STANDING, expression={"smirk": 1.0}), "smirk"),
         (dataclasses.replace(STANDING, identity=dataclasses.replace(ANNA, complexion={"scar": 1.0})), "scar"),
     ],

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from instantid.errors import InvalidRequest
+
 from . import backdrops, camera, measuring, raster
 from .assets import Assets, load
 from .camera import View
@@ -32,10 +34,18 @@ AT_ONCE = {"cpu": 4, "cuda": 48}
 
 
 class Renderer:
-    """Holds the assets on one device. Make one and keep it."""
+    """Holds the assets on one device. Make one and keep it.
+
+    Raises:
+        InvalidRequest: the device is neither the processor nor a CUDA GPU that is there.
+    """
 
     def __init__(self, device: str | torch.device = "cpu", *, assets: Assets | None = None) -> None:
         self.device = torch.device(device)
+        if self.device.type not in AT_ONCE:
+            raise InvalidRequest(f"People are rendered on {' or '.join(AT_ONCE)}; got “{device}”.")
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise InvalidRequest("There is no CUDA GPU here to render people on. Ask for cpu.")
         self.assets = assets or load()
         self.wardrobe = Wardrobe(self.assets, self.device)
         self.textures = Textures(self.assets, self.device)
