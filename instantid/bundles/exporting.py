@@ -36,7 +36,7 @@ def export(bundle: Bundle, folder: Path) -> tuple[str, ...]:
             f"The bundle “{bundle.name}” is not all here: {', '.join(missing)} missing. Run: {bundle.fetch_command()}"
         )
     refuse_used_folder(folder)
-    plan = {part: dict(_files(bundle, part, path)) for part, path in here.items()}
+    plan = {part: dict(files_of(bundle, part, path)) for part, path in here.items()}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _check_space(
@@ -68,8 +68,8 @@ def _home(part: str) -> Path:
     return Path(*part.split("."))
 
 
-def _files(bundle: Bundle, part: str, path: Path) -> Iterator[tuple[str, Path]]:
-    """The files of a part by their name inside its new home."""
+def files_of(bundle: Bundle, part: str, path: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a part that a loader needs, by their names inside it; `path` is what `require` says."""
     place = bundle.place(part)
     if path.is_file():
         yield path.name, path

@@ -4,9 +4,10 @@ import re
 
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.embeddings import ImageProjection
+from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
 
-from ..adapter_file import StateDict
+from ..adapter_file import RESAMPLER_DEPTH, StateDict
+from ..mini import HEAD_WIDTH
 
 
 def attention_like_text(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
@@ -17,6 +18,30 @@ def attention_like_text(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
         weights[f"{number}.to_k_ip.weight"] = attention.to_k.weight.detach().clone()
         weights[f"{number}.to_v_ip.weight"] = attention.to_v.weight.detach().clone()
     return weights
+
+
+def fresh_projector(
+    embedding: int, width: int, *, inner: int, tokens: int = 16, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    """InstantID's projector before it has learned anything, as its file has it; the same each time.
+
+    Args:
+        embedding: length of a face embedding.
+        width: of the tokens, the UNet's cross-attention.
+        inner: of its own layers, a multiple of 64; InstantID's has 1280.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        resampler = IPAdapterPlusImageProjection(
+            embed_dims=embedding,
+            output_dims=width,
+            hidden_dims=inner,
+            depth=RESAMPLER_DEPTH,
+            dim_head=HEAD_WIDTH,
+            heads=inner // HEAD_WIDTH,
+            num_queries=tokens,
+        )
+    return {name: tensor.detach() for name, tensor in _resampler(resampler.state_dict()).items()}
 
 
 def learn_adapter(unet: UNet2DConditionModel, index: int = 0) -> None:

@@ -14,6 +14,7 @@ from .denoising import Denoiser, without_text
 from .loop import Figures
 from .prepared import Prepared
 from .sheets import lay_out
+from .starts import write_base
 
 KINDS = {"full": 0.5, "short": 0.3, "terse": 0.2}  # of captions, and how often each is read
 
@@ -52,7 +53,8 @@ class BaseTask(nn.Module):
         """The denoising loss of these pictures."""
         chosen, denoiser = self._chosen[list(indices)], self.denoiser
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
-        conditions = denoiser.read([drawn_caption(self._prepared.records[i]) for i in chosen])
+        records = [self._prepared.records[i] for i in chosen]
+        conditions = denoiser.read([drawn_caption(record) for record in records], records)
         dropped = torch.rand(len(chosen), device=latents.device) < self._options.drop_text
         return {"loss": denoiser.loss(latents, without_text(conditions, denoiser.read([""]), dropped))}
 
@@ -65,9 +67,10 @@ class BaseTask(nn.Module):
 
     def save(self, bundle: Path) -> None:
         """Write base/unet, and base/text_encoder if it learned."""
-        self.denoiser.unet.save_pretrained(bundle / "base" / "unet")
+        models = {"unet": self.denoiser.unet}
         if self._options.text_encoder:
-            self.denoiser.text_encoder.save_pretrained(bundle / "base" / "text_encoder")
+            models["text_encoder"] = self.denoiser.text_encoder
+        write_base(bundle, models)
 
 
 def drawn_caption(record: dict) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 
-def name_part(bundle: Path, part: str, source: str, *, instead_of: Collection[str] = ()) -> None:
-    """Name a part that began as a copy out of the base, and so has the base's licence.
+def name_part(
+    bundle: Path, part: str, source: str, *, instead_of: Collection[str] = (), began_as: str = "base"
+) -> None:
+    """Name a part that was trained, and so has the licence of the part that it began as: the base, mostly.
 
     Args:
         part: as in `Bundle.sources`: "style_adapter", "controlnets.canny".
@@ -17,14 +19,15 @@ def name_part(bundle: Path, part: str, source: str, *, instead_of: Collection[st
     file = bundle / "bundle.json"
     described = json.loads(file.read_text(encoding="utf-8"))
     licences = described.setdefault("licences", {})
+    licence = licences.get(began_as)
     for old in (part, *instead_of):
         licences.pop(old, None)
         place, name = _place(described, old)
         place.pop(name, None)
     place, name = _place(described, part)
     place[name] = source
-    if "base" in licences:
-        licences[part] = licences["base"]
+    if licence:
+        licences[part] = licence
     unfinished = file.with_suffix(".part")
     unfinished.write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
     os.replace(unfinished, file)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .. import bundles, loading
+from ..identity import IdentityNet
 from .autoencoder import as_pictures
 
 SIGNAL_LIMIT = 5.0  # of min-SNR weighting (Hang et al. 2023, 2303.09556)
@@ -28,26 +29,35 @@ class Conditions:
         pooled: (b, p): the second text encoder's.
         adapters: (b, 1, 1, d) for each adapter the UNet carries, in their order; none: the UNet carries none.
         residuals: called with (latents, timesteps, added conditions); the sum of what ControlNets add.
+        sizes: (b, 4) height and width of the picture before it was scaled, top and left of what was cut out of it
+            (SDXL, 2307.01952, section 2.2); None: as large as what is made, and whole.
     """
 
     hidden: torch.Tensor
     pooled: torch.Tensor
     adapters: tuple[torch.Tensor, ...] = ()
     residuals: Callable[..., tuple[list[torch.Tensor], torch.Tensor]] | None = None
+    sizes: torch.Tensor | None = None
 
 
 class Denoiser(nn.Module):
     """UNet, text encoders, VAE and noise schedule of a bundle.
 
     Nothing in it learns until a task says so by `requires_grad_`.
+
+    Args:
+        faces: also load IdentityNet.
     """
 
-    def __init__(self, bundle: Path):
+    def __init__(self, bundle: Path, *, faces: bool = False):
         super().__init__()
-        self.pipeline = loading.load_pipeline(bundles.open_bundle(bundle), torch.float32)
+        opened = bundles.open_bundle(bundle)
+        self.pipeline = loading.load_base(opened, torch.float32)
         self.unet, self.vae = self.pipeline.unet, self.pipeline.vae
         self.text_encoder, self.text_encoder_2 = self.pipeline.text_encoder, self.pipeline.text_encoder_2
-        self.identitynet = self.pipeline.controlnet
+        self.identitynet: IdentityNet | None = None
+        if faces:
+            self.identitynet = loading.load_controlnet(opened, "identitynet", self.unet, IdentityNet)
         self.requires_grad_(False)
         self._schedule = DDPMScheduler.from_config(self.pipeline.scheduler.config)
         signal = self._schedule.alphas_cumprod
@@ -58,8 +68,12 @@ class Denoiser(nn.Module):
         """Of latents."""
         return self.unet.config.sample_size
 
-    def read(self, texts: Sequence[str]) -> Conditions:
-        """What the text encoders make of texts, as `StableDiffusionXLPipeline.encode_prompt` has it."""
+    def read(self, texts: Sequence[str], records: Sequence[dict] | None = None) -> Conditions:
+        """What the text encoders make of texts, as `StableDiffusionXLPipeline.encode_prompt` has it.
+
+        Args:
+            records: of the pictures that the texts tell of: they may know what was cut out of what.
+        """
         device, states = self.unet.device, []
         pairs = (
             (self.pipeline.tokenizer, self.text_encoder),
@@ -71,12 +85,23 @@ class Denoiser(nn.Module):
             ).input_ids
             said = encoder(ids.to(device), output_hidden_states=True)
             states.append(said.hidden_states[-2])
-        return Conditions(hidden=torch.cat(states, dim=-1), pooled=said.text_embeds)
+        sizes = None if records is None else self._sizes(records).to(device)
+        return Conditions(hidden=torch.cat(states, dim=-1), pooled=said.text_embeds, sizes=sizes)
+
+    def _sizes(self, records: Sequence[dict]) -> torch.Tensor:
+        """(b, 4), of `Conditions`."""
+        side = self.side * self.pipeline.vae_scale_factor
+        whole = {"original": (side, side), "crop": (0, 0)}
+        known = [whole | record for record in records]
+        return torch.tensor([[*each["original"], *each["crop"]] for each in known], dtype=torch.float32)
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """What the UNet makes of noisy latents (b, c, h, w) at (b,) timesteps."""
-        side = float(self.side * self.pipeline.vae_scale_factor)
-        sizes = noisy.new_tensor([side, side, 0, 0, side, side]).expand(len(noisy), -1)
+        height, width = (float(side * self.pipeline.vae_scale_factor) for side in noisy.shape[-2:])
+        before = conditions.sizes
+        if before is None:
+            before = noisy.new_tensor([height, width, 0, 0]).expand(len(noisy), -1)
+        sizes = torch.cat([before, noisy.new_tensor([height, width]).expand(len(noisy), -1)], dim=1)
         added = {"text_embeds": conditions.pooled, "time_ids": sizes}
         down, middle = (None, None)
         if conditions.residuals is not None:

@@ -15,17 +15,21 @@ from PIL import Image
 from pydantic import Field
 from torch import nn
 
-from .. import branches
-from ..adapter_file import read_adapter
+from .. import branches, bundles
+from ..adapter_file import StateDict, check_fit, read_adapter
+from ..errors import BundleError
 from ..face_drawing import draw_keypoints
 from ..identity import IdentityNet
+from ..mini import map_channels
 from ..people import Frozen
-from .adapters import attention_like_text, learn_adapter, plain_unet, published
+from .adapters import attention_like_text, fresh_projector, learn_adapter, plain_unet, published
 from .base import drawn_caption
+from .bundle_file import name_part
 from .denoising import Conditions, Denoiser, without_text
 from .loop import Figures
 from .prepared import Prepared
 from .sheets import lay_out
+from .starts import write_base
 
 ADAPTER = "ip-adapter.bin"
 NET = "ControlNetModel"
@@ -35,6 +39,12 @@ class Options(Frozen):
     """Of the identity stage."""
 
     fresh: bool = Field(True, description="Begin with IdentityNet and attention copied from the UNet.")
+    projector: int = Field(
+        0,
+        ge=0,
+        multiple_of=64,
+        description="With fresh: width of a projector that knows nothing (InstantID's: 1280); 0: the bundle's own.",
+    )
     with_base: bool = Field(False, description="The UNet and the first text encoder learn along.")
     plain: float = Field(0.25, description="With the base: share of batches that see no face at all.")
     drop_text: float = Field(0.1, description="How often the text is left out.")
@@ -61,11 +71,10 @@ class IdentityTask(nn.Module):
         self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
     ):
         super().__init__()
-        denoiser = self.denoiser = Denoiser(bundle)
-        weights = read_adapter(bundle / ADAPTER)
+        denoiser = self.denoiser = Denoiser(bundle, faces=not options.fresh)
+        weights = _adapter(bundle, denoiser, prepared, options)
         if options.fresh:
-            weights["ip_adapter"] = attention_like_text(denoiser.unet)
-            way_in = tuple(denoiser.identitynet.config.conditioning_embedding_out_channels)
+            way_in = map_channels(len(denoiser.vae.config.block_out_channels))
             denoiser.identitynet = IdentityNet.from_unet(
                 denoiser.unet, conditioning_embedding_out_channels=way_in
             )
@@ -88,7 +97,8 @@ class IdentityTask(nn.Module):
         chosen, denoiser, options = self._chosen[list(indices)], self.denoiser, self._options
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
         device, b = latents.device, len(chosen)
-        conditions = denoiser.read([drawn_caption(self._prepared.records[i]) for i in chosen])
+        records = [self._prepared.records[i] for i in chosen]
+        conditions = denoiser.read([drawn_caption(record) for record in records], records)
         without = torch.rand(b, device=device) < options.drop_text
         conditions = without_text(conditions, denoiser.read([""]), without)
         plain = options.with_base and float(torch.rand(())) < options.plain
@@ -104,7 +114,8 @@ class IdentityTask(nn.Module):
 
     def sheet(self) -> Image.Image:
         """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none."""
-        texts = [self._prepared.records[i]["captions"].get("terse", "") for i in self._shown]
+        records = [self._prepared.records[i] for i in self._shown]
+        texts = [record["captions"].get("terse", record["caption"]) for record in records]
         told, empty = self.denoiser.read(texts), self.denoiser.read([""] * len(texts))
         faces = torch.from_numpy(self._prepared.embeddings[self._shown]).to(self.denoiser.unet.device)
         rows = [*self._prepared.images(self._shown)]
@@ -119,11 +130,13 @@ class IdentityTask(nn.Module):
     def save(self, bundle: Path) -> None:
         """Write ip-adapter.bin and ControlNetModel; with the base, also base/unet and base/text_encoder."""
         denoiser = self.denoiser
+        fresh = self._options.fresh
         torch.save(published(denoiser.unet), bundle / ADAPTER)
+        name_part(bundle, "identity_adapter", ADAPTER, began_as="base" if fresh else "identity_adapter")
         denoiser.identitynet.save_pretrained(bundle / NET)
+        name_part(bundle, "identitynet", NET, began_as="base" if fresh else "identitynet")
         if self._options.with_base:
-            plain_unet(denoiser.unet).save_pretrained(bundle / "base" / "unet")
-            denoiser.text_encoder.save_pretrained(bundle / "base" / "text_encoder")
+            write_base(bundle, {"unet": plain_unet(denoiser.unet), "text_encoder": denoiser.text_encoder})
 
     def _embedding(self, index: int) -> torch.Tensor:
         """(d,): of this picture, or the mean over a few others of the same person."""
@@ -143,6 +156,27 @@ class IdentityTask(nn.Module):
 
     def _attend(self, strength: float) -> None:
         self.denoiser.pipeline.set_ip_adapter_scale(strength)
+
+
+def _adapter(bundle: Path, denoiser: Denoiser, prepared: Prepared, options: Options) -> StateDict:
+    """What the image adapter begins with. Its projector reads embeddings as long as those that were prepared."""
+    opened, length = bundles.open_bundle(bundle), prepared.embeddings.shape[1]
+    if options.fresh and options.projector:
+        width = denoiser.unet.config.cross_attention_dim
+        projector = fresh_projector(length, width, inner=options.projector)
+        return {"image_proj": projector, "ip_adapter": attention_like_text(denoiser.unet)}
+    path = opened.require("identity_adapter")
+    weights = read_adapter(path)
+    if options.fresh:
+        weights["ip_adapter"] = attention_like_text(denoiser.unet)
+    check_fit(weights, denoiser.unet, path)
+    if (wanted := weights["image_proj"]["proj_in.weight"].shape[1]) != length:
+        raise BundleError(
+            f"The projector in {path} reads face embeddings of {wanted} numbers; those in {prepared.folder} have "
+            f"{length}. Prepare the data with the face models of this bundle, or begin with a projector of your own: "
+            "fresh: true and projector: 1280."
+        )
+    return weights
 
 
 def with_faces(

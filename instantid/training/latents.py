@@ -1,4 +1,4 @@
-"""Pictures → latents, once for all stages after the autoencoder: a VAE takes longer over a picture than what learns."""
+"""Pictures → latents, once for all stages after the autoencoder."""
 
 import hashlib
 from collections.abc import Callable

@@ -7,7 +7,7 @@ goes on to the very weights it would have had.
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -66,12 +66,20 @@ class Progress:
     figures: dict[str, float]
 
 
-def train(task: Task, settings: Settings, folder: Path, bundle: Path) -> Iterator[Progress]:
+def train(
+    task: Task,
+    settings: Settings,
+    folder: Path,
+    bundle: Path,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Iterator[Progress]:
     """Train until the last step or until the time is up, and yield where it stands now and then.
 
     Args:
         folder: of the run: checkpoint, log and sample sheets; a checkpoint there is gone on from.
         bundle: where the trained parts go, with averaged weights if there are such, whenever the run ends or pauses.
+        stopping: asked after each step; True pauses the run, as when the time is up.
 
     Raises:
         TrainingFailed: there is nothing to learn from, the loss is no number any more, or the checkpoint is another
@@ -82,7 +90,8 @@ def train(task: Task, settings: Settings, folder: Path, bundle: Path) -> Iterato
     # accelerate keeps one precision for the whole process; the stages of a plan may each have their own.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
-        cpu=settings.device == "cpu",
+        # Told “not the CPU”, accelerate lets processes on a machine without a GPU each train on their own.
+        cpu=settings.device == "cpu" or not torch.accelerator.is_available(),
         mixed_precision=settings.precision,
         gradient_accumulation_steps=settings.accumulate,
         log_with=list(settings.trackers) or None,
@@ -103,7 +112,9 @@ def train(task: Task, settings: Settings, folder: Path, bundle: Path) -> Iterato
     averaged = EMAModel(learned, decay=settings.average) if settings.average else None
     step = _resume(folder / CHECKPOINT, task, optimizer, averaged)
     if settings.trackers:
-        accelerator.init_trackers(task.name, config=settings.model_dump(mode="json"))
+        # TensorBoard takes no lists.
+        config = {name: str(value) for name, value in settings.model_dump(mode="json").items()}
+        accelerator.init_trackers(task.name, config=config)
     sums, counted, started, told, saved = {}, 0, time.monotonic(), time.monotonic(), time.monotonic()
 
     def keep() -> None:
@@ -130,7 +141,8 @@ def train(task: Task, settings: Settings, folder: Path, bundle: Path) -> Iterato
         if averaged:
             averaged.step(learned)
         now = time.monotonic()
-        late = _agreed(now - started > 60 * settings.minutes, step, settings, accelerator)
+        over = now - started > 60 * settings.minutes or stopping()
+        late = _agreed(over, step, settings, accelerator)
         last = step == settings.steps or late
         if step % settings.log_every == 0 or last:
             progress = _progress(step, settings, sums, counted, accelerator, started, told)
@@ -142,7 +154,7 @@ def train(task: Task, settings: Settings, folder: Path, bundle: Path) -> Iterato
             and (step % settings.sheet_every == 0 or last)
             and accelerator.is_main_process
         ):
-            with _averages(averaged, learned), torch.random.fork_rng():
+            with _averages(averaged, learned), torch.random.fork_rng(), accelerator.autocast():
                 _write_sheet(task, folder, step)
         if now - saved > 60 * settings.save_minutes or last:
             keep()
@@ -196,7 +208,7 @@ def _refuse_nonsense(task: Task, step: int, sums: dict[str, float], settings: Se
 
 
 def _agreed(late: bool, step: int, settings: Settings, accelerator: Accelerator) -> bool:
-    """Whether the time is up, as the first process sees it: all must stop at the same step."""
+    """Whether to pause, as the first process sees it: all must stop at the same step."""
     if accelerator.num_processes == 1:
         return late
     if step % 10:

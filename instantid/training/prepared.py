@@ -172,7 +172,10 @@ def write_piece(folder: Path, examples: Iterable[Example], *, width: int) -> Non
         "persons": np.array([example.person for example in examples], np.int64),
     }
     for name, array in arrays.items():
-        np.save(part / f"{name}.npy", array)
+        if array.any():
+            np.save(part / f"{name}.npy", array)
+        else:  # a file of zeros takes no room where it was never written to
+            np.lib.format.open_memmap(part / f"{name}.npy", "w+", array.dtype, array.shape)
     lines = (json.dumps(example.record, separators=(",", ":")) + "\n" for example in examples)
     (part / RECORDS).write_text("".join(lines), encoding="utf-8")
     os.replace(part, folder)

@@ -1,23 +1,25 @@
 """A run of one stage: which bundle it goes on with, what it reads, how long. What a YAML file says.
 
-A run's folder holds the bundle it makes (`bundle/`), its checkpoint, log and sample sheets. The bundle begins as a
-copy of the one it goes on with, and can be opened by `Engine.load` whenever the run is not writing.
+A run's folder holds the bundle it makes (`bundle/`), its checkpoint, log and sample sheets. The bundle begins as the
+one it goes on with (see `starts`), and can be opened by `Engine.load` whenever the run is not writing.
 """
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import yaml
+from accelerate import PartialState
 from pydantic import Field, ValidationError
 
-from .. import bundles, mini
+from .. import bundles, loading, mini
 from ..errors import InvalidRequest
 from ..people import Frozen
-from . import autoencoder, base, clip, control, distillation, identity, lora, style
-from .loop import Progress, Task, train
+from . import autoencoder, base, clip, control, distillation, identity, lora, starts, style
+from .loop import LOG, Progress, Task, train
+from .memory import spare
 from .prepared import Prepared
 from .settings import Settings
 
@@ -70,7 +72,11 @@ def read_run(file: Path, changes: dict[str, Any] | None = None) -> Run:
         *path, last = name.split(".")
         place = content
         for part in path:
-            place = place.setdefault(part, {})
+            if place.get(part) is None:
+                place[part] = {}
+            place = place[part]
+            if not isinstance(place, dict):
+                raise InvalidRequest(f"{name} cannot be set: {file} says {place!r} for {part}.")
         place[last] = value
     return checked(Run, content, str(file))
 
@@ -84,10 +90,25 @@ def checked(kind: type[Model], content: dict[str, Any], where: str) -> Model:
         raise InvalidRequest(f"{where}: {'; '.join(problems)}.") from None
 
 
-def start(stage: Stage, run: Run) -> Iterator[Progress]:
-    """Go on with a run, from its beginning or from where it stopped; yields how it goes."""
-    task = make_task(stage, run)
-    return train(task, run.settings, run.out, run.out / "bundle")
+def start(stage: Stage, run: Run, *, stopping: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
+    """Go on with a run, from its beginning or from where it stopped; yields how it goes.
+
+    Args:
+        stopping: asked after each step; True pauses the run.
+
+    Raises:
+        InvalidRequest: something that the run names is not there or not right.
+    """
+    if missing := [name for name in run.settings.trackers if find_spec(name) is None]:
+        raise InvalidRequest(
+            f"settings.trackers names {', '.join(missing)}, which is not installed here. Run: pip install "
+            f"{' '.join(missing)}. Figures are in {run.out / LOG} either way."
+        )
+    # With several processes, the first one lays things out for all.
+    with PartialState(cpu=run.settings.device == "cpu").main_process_first():
+        task = make_task(stage, run)
+    spare(task, run.settings)
+    return train(task, run.settings, run.out, run.out / "bundle", stopping=stopping)
 
 
 def make_task(stage: Stage, run: Run) -> Task:
@@ -103,27 +124,23 @@ def make_task(stage: Stage, run: Run) -> Task:
 
 def split(prepared: Prepared, held_out: int) -> tuple[np.ndarray, np.ndarray]:
     """Which pictures are learned from, and those of the last `held_out` people, which are not."""
-    people = np.unique(prepared.persons)
+    # Whom nobody knows is somebody else in each picture.
+    persons = np.where(prepared.persons < 0, -1 - np.arange(len(prepared)), prepared.persons)
+    people = np.unique(persons)
     if len(people) <= held_out:
         raise InvalidRequest(
             f"{prepared.folder} shows {len(people)} people; with held_out {held_out} none is left to learn from."
         )
-    held = np.isin(prepared.persons, people[-held_out:])
+    held = np.isin(persons, people[-held_out:])
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def lay_out_bundle(run: Run) -> Path:
-    """The run's own copy of the bundle it goes on with, or that which is there from before."""
+    """The run's own bundle, over the one it goes on with, or that which is there from before."""
     folder = run.out / "bundle"
     if folder.exists():
         return folder
     if run.bundle in NEW:
         faces = {"kind": "opencv", "path": str(bundles.face_files_folder().absolute())}
         return mini.build(folder, NEW[run.bundle], faces=faces)
-    source = bundles.open_bundle(run.bundle)
-    run.out.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name("bundle.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source.folder, part)
-    part.rename(folder)
-    return folder
+    return starts.lay_out(loading.open_bundle(run.bundle), folder)

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..people import Frozen
 
@@ -28,6 +28,12 @@ class Settings(Frozen):
     clip: Annotated[float, Gt(0)] = Field(1.0, description="Largest norm of the gradient.")
     average: Share = Field(0.999, description="Decay of the moving average of the weights (EMA); 0: none.")
     precision: Literal["no", "bf16", "fp16"] = "no"
+    frozen: Literal["fp32", "bf16"] = Field(
+        "fp32", description="What does not learn may be kept in half the memory; with precision bf16."
+    )
+    checkpointing: bool = Field(
+        False, description="Compute activations twice instead of keeping them: less memory, a third slower."
+    )
     device: Literal["auto", "cpu"] = "auto"
     seed: Annotated[int, Ge(0)] = 0
     log_every: Count = 20
@@ -36,6 +42,12 @@ class Settings(Frozen):
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field(
         (), description="Where figures go beside log.jsonl."
     )
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "Settings":
+        if self.frozen == "bf16" and self.precision != "bf16":
+            raise ValueError("frozen: bf16 wants precision: bf16, which meets it half-way")
+        return self
 
     def rate(self, step: int) -> float:
         """Share of the learning rate at a step: up, level, then down in a line (Hägele et al. 2024, 2405.18392)."""
