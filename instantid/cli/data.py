@@ -43,7 +43,9 @@ def make(
     ] = 0.12,
     framing: Annotated[
         list[str],
-        typer.Option(help="Only such pictures: close-up, portrait, half, full body, cropped or turned; repeatable."),
+        typer.Option(
+            help="Only such pictures: close-up, portrait, half, full body, cropped or turned; repeatable."
+        ),
     ] = (),
     seed: Annotated[int, typer.Option(min=0, help="Of all draws.")] = 0,
     depth: Annotated[bool, typer.Option(help="Also keep depth maps.")] = True,
