@@ -105,6 +105,7 @@ def make_studio(
         open_weights=only_here(options),
         defaults=bundle.defaults.model_dump(),
         banner=lambda: standby.banner(bundle.name, why),
+        bundle=bundle.name,
         untrained=bundle.untrained,
         about=bundle.about or "",
         default_negative=DEFAULT_NEGATIVE_PROMPT,

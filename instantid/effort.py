@@ -43,4 +43,5 @@ def of(
 
 def pace(result: Result) -> float:
     """Seconds that a unit of work took here, as one run measured it; 0 where it was not measured."""
-    return result.timings.get("pictures", 0.0) / of(result.request)
+    work = of(result.request)  # 0 where a start picture was kept as it is
+    return result.timings.get("pictures", 0.0) / work if work else 0.0

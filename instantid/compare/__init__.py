@@ -13,6 +13,7 @@ from .grid import Cell as Cell
 from .grid import Grid as Grid
 from .grid import read_axis as read_axis
 from .grid_file import go_on as go_on
+from .grid_file import pictures as pictures
 from .grid_file import read as read
 from .grid_file import to_json as to_json
 from .grid_file import write as write

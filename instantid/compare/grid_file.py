@@ -112,6 +112,19 @@ def read(path: Path, given: Mapping[str, Any] | None = None, *, open_files: bool
     return grid
 
 
+def pictures(path: Path) -> tuple[str, ...]:
+    """Which pictures a comparison was made from, by the names that `read` takes them by.
+
+    Raises:
+        InvalidMetadata: it is no comparison, or is damaged.
+    """
+    told = _content(path)
+    named = told.get("pictures", {}) if isinstance(told, dict) else None
+    if not isinstance(named, dict):
+        raise InvalidMetadata(f"{path} is no comparison: a file with “settings” and an axis “x” was wanted.")
+    return tuple(named)
+
+
 def go_on(grid: Grid, folder: Path) -> Grid:
     """The comparison with the seed that it has in `folder`, if it was begun there, else a drawn one; noted there.
 

@@ -84,7 +84,7 @@ def make(
 def shown(outcomes: Sequence[Outcome], folder: Path) -> list[tuple[Path, str]]:
     """Small pictures with captions, of the jobs whose pictures are there."""
     return [
-        (_preview(folder / outcome.file), _caption(outcome))
+        (preview(folder / outcome.file), _caption(outcome))
         for outcome in outcomes
         if outcome.status in ("made", "kept")
     ]
@@ -142,11 +142,12 @@ def _name(person: str, style: str | None) -> str:
     return f"{person} · {style or NO_STYLE}"
 
 
-def _preview(picture: Path) -> Path:
+def preview(picture: Path, side: int = PREVIEW_SIDE) -> Path:
+    """The picture as a small JPEG, made once, in a folder beside it."""
     small = picture.parent / "previews" / f"{picture.stem}.jpg"
     if not small.exists() or small.stat().st_mtime < picture.stat().st_mtime:
         small.parent.mkdir(exist_ok=True)
         with Image.open(picture) as whole:
-            whole.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+            whole.thumbnail((side, side))
             whole.convert("RGB").save(small, quality=88)
     return small

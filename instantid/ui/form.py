@@ -135,24 +135,38 @@ def _control(name: str, values: Mapping[str, Any], studio: Studio) -> Control:
     )
 
 
+def weights_source(field: str, name: str, studio: Studio, files: Iterable[str] | None) -> str:
+    """What Request names weights by that somebody has named: those that this machine offers, or an uploaded file.
+
+    Args:
+        field: of Request: "loras", "textual_inversions", "base" or "vae".
+        files: that this visitor has uploaded.
+
+    Raises:
+        InvalidRequest: they are not offered, or can carry programs.
+    """
+    name, own = name.strip(), uploaded(files)
+    if name in own and own[name].suffix.lower() != ".safetensors":
+        raise InvalidRequest(f"“{name}” is no .safetensors file: other formats can carry programs.")
+    if name in own:
+        return str(own[name])
+    offered = {} if studio.weights is None else studio.weights()
+    if studio.open_weights or name in offered.get(KINDS[field], ()):
+        return name
+    raise InvalidRequest(
+        f"There are no {KINDS[field]} called “{name}” here. Choose one from the list, or upload a "
+        ".safetensors file."
+    )
+
+
 def _weights(values: Mapping[str, Any], studio: Studio) -> dict[str, Any]:
     """Request's fields for weights: only what this machine offers, unless its owner is the one who asks."""
     if studio.weights is None:
         return {}
-    own, offered = uploaded(values.get("weight_files")), studio.weights()
+    files = values.get("weight_files")
 
     def source(field: str, name: str) -> str:
-        name = name.strip()
-        if name in own and own[name].suffix.lower() != ".safetensors":
-            raise InvalidRequest(f"“{name}” is no .safetensors file: other formats can carry programs.")
-        if name in own:
-            return str(own[name])
-        if studio.open_weights or name in offered.get(KINDS[field], ()):
-            return name
-        raise InvalidRequest(
-            f"There are no {KINDS[field]} called “{name}” here. Choose one from the list, or upload a "
-            ".safetensors file."
-        )
+        return weights_source(field, name, studio, files)
 
     loras = []
     number = 1

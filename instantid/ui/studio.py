@@ -41,6 +41,7 @@ class Studio:
         readable_controls: those of them whose maps can be read off a photo here; the others want a ready map.
             None: all of them.
         banner: yields one line naming bundle and device, and again when that changes.
+        bundle: its name, for files that say how a comparison was made.
         untrained: the weights are seeded noise; page and captions say so.
         about: what the weights are and give, where that is less than a visitor expects; "" where not.
         style_reference: a style picture can be followed.
@@ -68,6 +69,7 @@ class Studio:
     defaults: Mapping[str, float]
     banner: Callable[[], Iterator[str]]
     readable_controls: tuple[str, ...] | None = None
+    bundle: str = ""
     untrained: bool = False
     about: str = ""
     style_reference: bool = False
