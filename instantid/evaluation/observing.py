@@ -24,13 +24,14 @@ from .protocols import DEFAULT, control_name, controls_of
 from .sets import Subject
 
 THUMB = 128  # pixels
+SFACE = "SFace"
 
 
 class OwnEncoder:
     """The encoder whose embeddings the generator was given: it flatters."""
 
     def __init__(self, finder: FaceFinder):
-        self.name = f"{finder.model.split(',')[0]} (the generator’s own)"
+        self.name = f"{_short(finder)} (the generator’s own)"
 
     def embed(self, image: np.ndarray, face: Face) -> np.ndarray:
         """The embedding that came with the face."""
@@ -42,7 +43,7 @@ class SecondEncoder:
 
     def __init__(self, finder: FaceFinder):
         self._finder = finder
-        self.name = f"{finder.model.split(',')[0]} (independent)"
+        self.name = f"{_short(finder)} (independent)"
 
     def embed(self, image: np.ndarray, face: Face) -> np.ndarray:
         """(d,) of the face that lies nearest."""
@@ -93,7 +94,7 @@ def judges_for(finder: FaceFinder) -> list[Judge]:
     """The generator's own encoder, and independent ones as far as they are installed."""
     told: list[Judge] = [OwnEncoder(finder)]
     folder = bundles.face_files_folder()
-    if not finder.model.startswith("face_recognition_sface") and folder.is_dir():
+    if _short(finder) != SFACE and folder.is_dir():
         told.append(SecondEncoder(load_finder("opencv", folder)))
     return [*told, IndependentDlib()] if dlib_is_here() else told
 
@@ -164,6 +165,12 @@ def nearest(found: Sequence[Face], keypoints: np.ndarray) -> Face | None:
     return min(
         found, key=lambda face: float(np.linalg.norm(face.keypoints.mean(axis=0) - middle)), default=None
     )
+
+
+def _short(finder: FaceFinder) -> str:
+    """Like “SFace”, or “glintr100”."""
+    model = finder.model.split(",")[0]
+    return SFACE if "sface" in model else model
 
 
 def _look(
