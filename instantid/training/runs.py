@@ -46,7 +46,7 @@ class Run(Frozen):
     )
     data: Path = Field(description="A folder of prepared data.")
     out: Path = Field(description="The run's folder.")
-    held_out: int = Field(60, ge=8, description="People that are kept for looking and measuring.")
+    held_out: int = Field(60, ge=1, description="People that are kept for looking and measuring.")
     settings: Settings = Settings()
     options: dict[str, Any] = Field({}, description="Of the stage.")
 

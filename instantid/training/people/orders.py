@@ -11,7 +11,7 @@ from ...errors import InvalidRequest
 from .looks import LOOKS
 from .scenes import FRAMINGS
 
-FORMAT = 2  # rises when the same order would write other files
+FORMAT = 3  # rises when the same order would write other files
 NAME = "dataset.json"
 ALL_LOOKS = -1
 
