@@ -177,6 +177,15 @@ def restore(
     return request, _differences(record, request)
 
 
+def recorded(record: Record) -> Request:
+    """The request as it was, with a photo that does not exist in the place of each picture.
+
+    Raises:
+        InvalidRequest: the record holds what no request can: it was edited.
+    """
+    return Request(**dotted.put_in(record.settings, dict.fromkeys(record.pictures, Photo(image=Path("any")))))
+
+
 def made_from(record: Record, request: Request, known: dict[int, Print] | None = None) -> bool:
     """Whether `request`, of one image, asks for the picture that carries `record`.
 
@@ -185,12 +194,10 @@ def made_from(record: Record, request: Request, known: dict[int, Print] | None =
     Args:
         known: prints by the `id()` of their pictures; new ones are added. For many requests of the same photos.
     """
-    stand_in = Photo(image=Path("any"))
     try:
-        recorded = Request(**dotted.put_in(record.settings, dict.fromkeys(record.pictures, stand_in)))
+        was, _ = dotted.take_apart(recorded(record))  # with defaults for what is newer than the record
     except InvalidRequest:
         return False
-    was, _ = dotted.take_apart(recorded)  # with defaults for what is newer than the record
     now = prints.describe(request, known)
     open_ = {name for name in LEFT_OPEN if now.settings[name] is None}
     same = all(was[name] == value for name, value in now.settings.items() if name not in open_)
