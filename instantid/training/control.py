@@ -100,7 +100,8 @@ class ControlTask(nn.Module):
         """The denoising loss of these pictures, each told by some of its maps."""
         chosen, denoiser = self._chosen[list(indices)], self.denoiser
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
-        conditions = denoiser.read([drawn_caption(self._prepared.records[i]) for i in chosen])
+        records = [self._prepared.records[i] for i in chosen]
+        conditions = denoiser.read([drawn_caption(record) for record in records], records)
         dropped = torch.rand(len(chosen), device=latents.device) < self._options.drop_text
         conditions = without_text(conditions, denoiser.read([""]), dropped)
         told = [_some(self._kinds(i)) for i in chosen]

@@ -116,10 +116,14 @@ class StyleTask(nn.Module):
         mode = self._modes[_drawn([options.modes[mode] for mode in self._modes])]
         share = 0.0 if mode in WITH_LAYOUT else options.same_look
         read = [self._alike(i) if float(torch.rand(())) < share else i for i in chosen]
-        texts = [self._text(self._prepared.records[i]) for i in chosen]
+        records = self._records(chosen)
         drops = (options.drop_image, options.drop_text, options.drop_both)
         dropped = torch.tensor([_drawn([*drops, 1 - sum(drops)]) for _ in chosen], device=latents.device)
-        conditions = without_text(denoiser.read(texts), denoiser.read([""]), (dropped == 1) | (dropped == 2))
+        conditions = without_text(
+            denoiser.read([self._text(record) for record in records], records),
+            denoiser.read([""]),
+            (dropped == 1) | (dropped == 2),
+        )
         pictures = self._embeddings(read) * ((dropped == 1) | (dropped == 3))[:, None]
         self._act(mode)
         return {"loss": denoiser.loss(latents, _given(conditions, pictures))}
