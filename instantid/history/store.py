@@ -1,7 +1,7 @@
-"""Pictures that were made, newest first: each with what its file says of it, how alike its face is, and when it came.
+"""The pictures of a history, in a folder: each with what its file says of it, how alike its face is, when it came.
 
-A history is a folder; whose it is and how long it stays is for the caller to say: a visitor's own for the time of
-their visit, or one that the owner of the machine names. Like the pictures' files it holds no photo that one was made
+Whose it is and how long it stays is for the caller to say: a visitor's own for the time of their visit, or one
+that the owner of the machine names. Like the pictures' files it holds no photo that one was made
 from. It knows files and records, no pages.
 """
 
@@ -10,21 +10,20 @@ import logging
 import os
 import re
 import shutil
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from . import metadata
-from .errors import InstantIDError, InvalidRequest
-from .images import open_image
-from .metadata import Record
-from .request import SCHEMA_VERSION
+from .. import metadata
+from ..errors import InstantIDError, InvalidRequest
+from ..images import open_image
+from ..metadata import Record
+from ..request import SCHEMA_VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +53,11 @@ class Entry:
     def seed(self) -> int:
         return self.record.settings["seed"]
 
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the name, in plain values."""
+        about = {"schema": SCHEMA_VERSION, "made": self.made.isoformat(), "likeness": self.likeness}
+        return about | self.record.model_dump()
+
 
 class History:
     """The pictures in a folder, which the first `keep` makes (mode 0700).
@@ -73,7 +77,7 @@ class History:
 
     def entries(self) -> list[Entry]:
         """Newest first. What cannot be read is left out, with a line in the log."""
-        with _explained(self.folder):
+        with explained(self.folder):
             if not self.folder.exists():
                 return []
             there = {path.name for path in self.folder.iterdir()}
@@ -99,7 +103,7 @@ class History:
         record = metadata.read(picture)
         small = open_image(picture)
         small.thumbnail((SMALL_SIDE, SMALL_SIDE), Image.Resampling.LANCZOS)
-        with _explained(self.folder):
+        with explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             entry = self._claim(record, likeness)
             try:
@@ -116,7 +120,7 @@ class History:
     def delete(self, name: str) -> None:
         """Remove the picture and all that was known of it."""
         self.get(name)
-        with _explained(self.folder):
+        with explained(self.folder):
             self._remove(name)
 
     def picture(self, name: str) -> Path:
@@ -136,7 +140,7 @@ class History:
     def _claim(self, record: Record, likeness: float | None) -> Entry:
         """An entry whose name is taken from now on, also for other programs on this folder."""
         while True:
-            now = datetime.now(timezone.utc)
+            now = datetime.now(UTC)
             name = f"{now:%Y%m%d-%H%M%S-%f}-{record.settings['seed']}"
             try:
                 self._path(name, "png").touch(exist_ok=False)
@@ -151,7 +155,7 @@ class History:
 
     def _write(self, entry: Entry) -> None:
         unfinished = self._path(entry.name, "json.part")
-        unfinished.write_text(json.dumps(_said(entry), ensure_ascii=False), encoding="utf-8")
+        unfinished.write_text(json.dumps(entry.to_json(), ensure_ascii=False), encoding="utf-8")
         os.replace(unfinished, self._path(entry.name, "json"))
 
     def _read(self, name: str) -> Entry | None:
@@ -178,7 +182,7 @@ class History:
         if self.most is None:
             return
         for entry in self.entries()[self.most :]:
-            with _explained(self.folder):
+            with explained(self.folder):
                 self._remove(entry.name)
 
     def _remove(self, name: str) -> None:
@@ -204,98 +208,8 @@ class History:
         return self.folder / f"{name}.{ending}"
 
 
-def matching(entries: Sequence[Entry], words: str = "", likeness: float = 0.0) -> list[Entry]:
-    """Those that have all the words in their prompt, style, seed, base model or bundle, in any case.
-
-    Args:
-        likeness: the least there may be; above 0, pictures of which it is not known are left out.
-    """
-    wanted = words.casefold().split()
-    return [
-        entry
-        for entry in entries
-        if (likeness <= 0 or (entry.likeness is not None and entry.likeness >= likeness))
-        and all(word in _searched(entry) for word in wanted)
-    ]
-
-
-def flat(record: Record) -> dict[str, Any]:
-    """All that a record says, by dotted name: the settings, then its pictures, weights, bundle and libraries.
-
-    A picture's value is its print. Names are those of `dotted`; the last two begin with "bundle" and "versions".
-    """
-    settings = dict(_leaves(record.settings, ""))
-    prints = {name: tuple(print_.items()) for name, print_ in record.pictures.items()}
-    files = {f"{name}.file": print_ for name, print_ in record.weights.items()}
-    rest = {
-        f"{kind}.{name}": value
-        for kind in ("bundle", "versions")
-        for name, value in getattr(record, kind).items()
-    }
-    return settings | prints | files | rest
-
-
-def differences(first: Record, second: Record) -> list[tuple[str, Any, Any]]:
-    """(dotted name, the first's value, the second's) of all in which they differ; None for what one has not."""
-    one, other = flat(first), flat(second)
-    names = list(one | other)
-    return [(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]
-
-
-def pack(history: History, entries: Sequence[Entry], archive: Path) -> int:
-    """Write a zip of the PNGs, which carry their records, and of `history.json`, which lists them; the count.
-
-    Pictures that have gone meanwhile are left out.
-
-    Raises:
-        InvalidRequest: none of them is there any longer, or the zip cannot be written.
-    """
-    rows = []
-    with _explained(archive.parent), zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
-        for entry in entries:
-            try:
-                packed.write(history.picture(entry.name), f"{entry.name}.png")  # PNGs do not get smaller
-            except (InvalidRequest, FileNotFoundError):
-                continue
-            rows.append({"file": f"{entry.name}.png"} | _said(entry))
-        packed.writestr("history.json", json.dumps(rows, ensure_ascii=False, indent=1))
-    if not rows:
-        raise InvalidRequest(
-            "There is nothing to export: no picture is shown, or their files are gone. Change the filter, or make "
-            "a picture first."
-        )
-    return len(rows)
-
-
-def _said(entry: Entry) -> dict[str, Any]:
-    about = {"schema": SCHEMA_VERSION, "made": entry.made.isoformat(), "likeness": entry.likeness}
-    return about | entry.record.model_dump()
-
-
-def _searched(entry: Entry) -> str:
-    settings = entry.record.settings
-    said = [settings.get(name) for name in ("prompt", "style", "seed", "base", "recipe")]
-    return " ".join(
-        str(each) for each in (*said, entry.record.bundle.get("name")) if each is not None
-    ).casefold()
-
-
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Records and lists of records are gone into; a list of plain values is one value."""
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _leaves(each, f"{name}.{key}".lstrip("."))
-    elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
-        for i, each in enumerate(value):
-            yield from _leaves(each, f"{name}.{i}")
-    elif name.endswith(".references"):
-        yield from ((f"{name}.{i}", each) for i, each in enumerate(value))
-    else:
-        yield name, value
-
-
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
