@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from gradio.data_classes import FileData
 from PIL import Image
 from test_faces import opencv_folder as opencv_folder
 
-from instantid import bundles, metadata, mini
+from instantid import metadata, mini
 
 ROOT = Path(__file__).parents[1]
 FACE = ROOT / "assets" / "examples" / "grace-hopper.jpg"
@@ -41,14 +40,13 @@ class Started:
 @pytest.fixture(scope="module")
 def app(opencv_folder, tmp_path_factory) -> Iterator[Started]:
     folder = tmp_path_factory.mktemp("app")
-    mini.build(bundles.mini_folder(folder / "instantid-studio"), faces=bundles.MINI_FACES)
-    shutil.copytree(opencv_folder, bundles.face_files_folder(folder / "instantid-studio"), dirs_exist_ok=True)
+    untrained = mini.build(folder / "mini", faces={"kind": "opencv", "path": str(opencv_folder.resolve())})
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {"XDG_CACHE_HOME": str(folder), "GRADIO_TEMP_DIR": str(folder / "gradio")}
     environment |= {"HF_HUB_OFFLINE": "1", "PIP_NO_INDEX": "1"}
-    command = [sys.executable, "app.py", "--bundle", "mini", "--device", "cpu", "--port", str(port)]
+    command = [sys.executable, "app.py", "--bundle", str(untrained), "--device", "cpu", "--port", str(port)]
     with (folder / "log").open("wb") as log:
         start = time.monotonic()
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

@@ -6,9 +6,24 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
+from instantid.ui import build_ui, launch_options
 from tests.browser import page as driver
+from tests.fake_engine import FakeEngine, fake_studio
 
 pytestmark = pytest.mark.browser
+
+
+def test_a_control_that_is_the_only_one_shows_its_settings(chromium):
+    studio = fake_studio(FakeEngine(), controls=("canny",))
+    server = build_ui(studio)
+    _, url, _ = server.launch(prevent_thread_lock=True, quiet=True, **launch_options(studio))
+    try:
+        page = driver.open_page(chromium, url)
+        expect(page.get_by_text("Canny strength")).to_be_hidden()
+        page.get_by_label("canny").check()
+        expect(page.get_by_text("Canny strength")).to_be_visible()
+    finally:
+        server.close(verbose=False)
 
 
 def test_steps_guidance_and_sampler_follow_the_recipe_and_come_back(visit, engine, photos):
