@@ -13,7 +13,6 @@ from portraits import portrait_bundle as portrait_bundle
 from portraits import portrait_engine as portrait_engine
 from test_cli import refusal, run
 
-from instantid import bundles
 from instantid.engine import Engine
 from instantid.errors import InvalidRequest
 from instantid.evaluation import Wanted, clip, evaluate, protocols, pulid
@@ -105,11 +104,6 @@ def test_strengths_are_drawn_as_curves(portrait_engine, photos, tmp_path, monkey
     assert all(any(title in plot for plot in told.plots) for title in titles)
     stages = list(dict.fromkeys(progress.stage for progress in seen))
     assert stages == ["pictures", "measuring"] and seen[-1].done == seen[-1].total == 4
-
-
-def test_strength_0_is_the_same_for_any_face(plan):
-    both = [plan.trial(OFF, subject, "a man", 3, **protocols._both(0.0)).request for subject in (0, 1)]
-    assert both[0].identity_strength == both[0].adapter_strength == 0
 
 
 def test_conditions_differ_in_nothing_but_what_they_are_called_after(plan):
@@ -221,7 +215,3 @@ def test_the_command_refuses_what_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     assert "is a file" in refusal(run("evaluate", "--out", tmp_path / "file"))
     assert "no recipe" in refusal(run("evaluate", "--out", tmp_path / "new", "--recipe", "warp"))
-
-
-def test_face_files_are_where_the_second_judge_looks():
-    assert bundles.face_files_folder().name == "faces-opencv"
