@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from instantid.evaluation import intervals, likeness, maps, pose, variety
+from instantid.evaluation import intervals, likeness, maps, memory, pose, variety
 from instantid.evaluation.likeness import People
 
 POINTS = np.array([[40, 40], [60, 40], [50, 51], [42, 61], [58, 61]], np.float64)
@@ -193,3 +193,20 @@ def test_diversity_is_within_a_group():
     pictures = [np.full((32, 32, 3), level, np.uint8) for level in (0, 255, 100, 100)]
     told = variety.pixel_diversity(pictures, np.array([0, 0, 1, 1]))
     assert told[0] > 0.9 and told[2] == pytest.approx(0)
+
+
+def test_the_peak_of_memory_is_since_the_reset(tmp_path):
+    before = memory.peak("cpu").size
+    held = np.ones(50_000_000)
+    high = memory.peak("cpu")
+    assert high.where == "process" and high.size > before + 200e6
+    del held
+    memory.reset()
+    assert memory.peak("cpu").size < high.size - 200e6
+
+
+def test_the_most_memory_of_all_runs_is_remembered(tmp_path):
+    assert memory.remember(tmp_path, None) is None
+    first = memory.remember(tmp_path, "cpu")
+    assert memory.remember(tmp_path, None) == first
+    assert memory.remember(tmp_path, "cpu").size >= first.size

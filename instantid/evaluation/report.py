@@ -91,7 +91,7 @@ class Report:
             f"<tr><th>{html.escape(n)}</th><td>{html.escape(v)}</td></tr>" for n, v in self.facts.items()
         )
         parts.append(f"<table>{facts}</table>")
-        parts += self.plots
+        parts += [*self.plots, self._gallery()]
         for section, rows in groupby(self.rows, key=lambda row: row.section):
             parts.append(f"<h2>{html.escape(section)}</h2>{_table(list(rows))}")
         if self.cited:
@@ -100,7 +100,6 @@ class Report:
             parts.append(
                 f"<h2>Published, for comparison</h2><p>{html.escape(_citation())}</p><table>{rows}</table>"
             )
-        parts.append(self._gallery())
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         parts.append(f"<h2>Notes</h2><ul>{notes}</ul></html>")
         return "\n".join(parts)
