@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 from small_family import SIZES
@@ -49,7 +50,25 @@ def test_stages_go_on_with_each_others_bundles(plan, tmp_path):
     photo = Path(__file__).parents[1] / "assets" / "examples"
     picture = next(iter(sorted(photo.glob("*.jpg"))))
     request = Request(people=[Person(references=[picture])], prompt="a woman", steps=2, seed=1)
-    assert Engine.load(finished).generate(request).images[0].size == (64, 64)
+    made = Engine.load(finished).generate(request).images[0]
+    assert made.size == (64, 64)
+
+    card = {"hardware": "a test", "command": "a test", "commit": "none"}
+    family.pack_family(plan, folder, tmp_path / "assets" / "mini", **card)
+    packed = Engine.load(tmp_path / "assets" / "mini")
+    assert packed.bundle.trained.on == "128 pictures of 8 rendered people"
+    assert "style_adapter" not in packed.bundle.sources, "nobody trained it"
+    again = packed.generate(request).images[0]
+    assert np.abs(np.asarray(again, int) - np.asarray(made, int)).mean() < 8, (
+        "but for 8 bits a weight, the same"
+    )
+
+
+def test_without_the_identity_stage_there_is_nothing_to_pack(plan, tmp_path):
+    with pytest.raises(InvalidRequest, match="identity stage"):
+        family.pack_family(
+            plan, tmp_path / "work", tmp_path / "packed", hardware="a test", command="a test", commit="none"
+        )
 
 
 @pytest.mark.parametrize("name", ["small", "large"])

@@ -1,6 +1,8 @@
 """`train`: the papers' training, one stage at a time, and what makes data ready for it."""
 
+import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +54,7 @@ def command(stage: str) -> Callable[..., None]:
         with _stopping() as stopped, console.status(f"Loading {run.bundle} …") as status:
             for progress in runs.start(stage, run, stopping=stopped):
                 status.stop()
+                console.quiet = not runs.speaks()
                 console.print(_line(stage, progress), markup=False, highlight=False)
         if stopped():
             console.print("Paused; the same command goes on.", markup=False)
@@ -148,6 +151,71 @@ def _face_kind(bundle: "Bundle") -> str:
             f"The bundle “{bundle.name}” has no face models, and finds nobody. Choose another --bundle."
         )
     return bundle.faces.kind
+
+
+def mini(
+    folder: Annotated[Path, typer.Argument(help="Of data, runs and the bundle; some GB.")],
+    plan: Annotated[
+        str, typer.Option(help="small (128 pixels, for a CPU), large (256, for a GPU), or a YAML file.")
+    ] = "small",
+    device: Annotated[
+        Literal["cpu", "cuda"], typer.Option(help="Where it learns, and where people are rendered.")
+    ] = "cpu",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that make data; each takes a core.")] = 1,
+    minutes: Annotated[float, typer.Option(help="Pause after so many; the same command goes on.")] = 1e9,
+    pack: Annotated[
+        Path | None,
+        typer.Option(help="In the end, pack what is trained into this folder, such as assets/mini."),
+    ] = None,
+) -> None:
+    """The whole embedded bundle from nothing: rendered people, then stage by stage. The same command goes on."""
+    from ..training import family
+
+    wanted = family.read_plan(plan)
+    with _stopping() as stopped:
+        bundle = family.train_family(
+            wanted,
+            folder,
+            device=device,
+            workers=workers,
+            minutes=minutes,
+            tell=lambda line: console.print(line, markup=False, highlight=False),
+            stopping=stopped,
+        )
+    if bundle is None:
+        console.print("Paused; the same command goes on.", markup=False)
+    else:
+        console.print(f"The bundle is in {bundle}. Try it: python app.py --bundle {bundle}", markup=False)
+    if pack is not None:
+        packed = family.pack_family(
+            wanted,
+            folder,
+            pack,
+            hardware=_hardware(device),
+            command=f"python -m instantid train mini {folder} --plan {plan} --device {device}",
+            commit=_commit(),
+        )
+        console.print(f"{packed} In {pack}.", markup=False)
+    if stopped():
+        raise typer.Exit(130)
+
+
+def _hardware(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()} CPU cores"
+
+
+def _commit() -> str:
+    """The commit of the code that trains, as far as git knows."""
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or "unknown"
 
 
 def _change(text: str) -> tuple[str, Any]:

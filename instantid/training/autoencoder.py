@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from PIL import Image
 from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
+from .. import bundles, loading
 from ..people import Frozen
 from .loop import Figures
 from .prepared import Prepared
 from .sheets import lay_out
+from .starts import write_base
 
 
 class Options(Frozen):
@@ -27,10 +28,10 @@ class Options(Frozen):
     crop: int = Field(64, description="Side of the squares that are learned from; 0: whole pictures.")
     edges: float = Field(1.0, description="Weight of differences between edges, at three scales.")
     colours: float = Field(
-        1.0, description="Weight of differences in hue, which brightness otherwise drowns."
+        0.5, description="Weight of differences in hue, which brightness otherwise drowns."
     )
     tint: float = Field(
-        1.0, description="Weight of mean colours, as a linear map reads them off pooled latents."
+        0.5, description="Weight of mean colours, as a linear map reads them off pooled latents."
     )
     kl: float = Field(1e-6, description="Pull of the latents towards a normal distribution.")
     decoder_only: bool = Field(False, description="Leave the encoder as it is: latents stay what they were.")
@@ -52,7 +53,7 @@ class AutoencoderTask(nn.Module):
         self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
     ):
         super().__init__()
-        self.vae = AutoencoderKL.from_pretrained(bundle / "base" / "vae")
+        self.vae = loading.load_vae(bundles.open_bundle(bundle), torch.float32)
         if options.decoder_only:
             self.vae.encoder.requires_grad_(False)
             self.vae.quant_conv.requires_grad_(False)
@@ -96,13 +97,11 @@ class AutoencoderTask(nn.Module):
     @torch.no_grad()
     def save(self, bundle: Path) -> None:
         """Write base/vae, its latents scaled to a standard deviation of 1."""
-        if self._options.decoder_only:
-            self.vae.save_pretrained(bundle / "base" / "vae")
-            return
-        pictures = self._prepared.images(self._chosen[:: max(1, len(self._chosen) // 64)])
-        latents = self.vae.encode(as_tensor(pictures).to(self.vae.device)).latent_dist.mode()
-        self.vae.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
-        self.vae.save_pretrained(bundle / "base" / "vae")
+        if not self._options.decoder_only:
+            pictures = self._prepared.images(self._chosen[:: max(1, len(self._chosen) // 64)])
+            latents = self.vae.encode(as_tensor(pictures).to(self.vae.device)).latent_dist.mode()
+            self.vae.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
+        write_base(bundle, {"vae": self.vae})
 
     def _squares(self, chosen: np.ndarray) -> np.ndarray:
         """A square of each picture: half of the time with the face in its middle, else anywhere."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
+from diffusers import ControlNetModel, ControlNetUnionModel
 from PIL import Image
 from pydantic import Field
 from torch import nn
@@ -18,11 +18,11 @@ from torch import nn
 from .. import bundles
 from ..errors import InvalidRequest
 from ..guides import UNION_KINDS
-from ..loading import ControlNet, load_controlnet
-from ..mini import map_channels
+from ..loading import load_controlnet
 from ..people import Frozen
 from ..request import Control, ControlName
 from .base import drawn_caption
+from .beginnings import begin_controlnet
 from .bundle_file import name_part
 from .denoising import Conditions, Denoiser, without_text
 from .loop import Figures
@@ -76,8 +76,8 @@ class ControlTask(nn.Module):
         union = len(options.kinds) > 1
         self._part = "controlnets.union" if union else f"controlnets.{options.kinds[0]}"
         if options.fresh:
-            levels = len(denoiser.vae.config.block_out_channels)
-            self.net = _fresh(denoiser.unet, map_channels(levels), union=union)
+            net = begin_controlnet(denoiser.unet, denoiser.vae)
+            self.net = _as_union(net) if union else net
         else:
             kind = ControlNetUnionModel if union else ControlNetModel
             self.net = load_controlnet(bundles.open_bundle(bundle), self._part, denoiser.unet, kind)
@@ -203,28 +203,15 @@ class ControlTask(nn.Module):
         return self.net(noisy, timesteps, hidden, added_cond_kwargs=added, return_dict=False, **told)
 
 
-def _fresh(unet: UNet2DConditionModel, channels: Sequence[int], *, union: bool) -> ControlNet:
-    """A net that begins as the UNet's first half, and adds nothing yet; the same each time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=tuple(channels))
-        if union:
-            net = _as_union(net)
-        # torch's own start would dim the map a thousandfold on its way in; He's keeps it. The last layer stays zero.
-        way_in = net.controlnet_cond_embedding
-        for layer in (way_in.conv_in, *way_in.blocks):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-    return net
-
-
 def _as_union(net: ControlNetModel) -> ControlNetUnionModel:
-    """A Union model with a ControlNet's weights (its own `from_unet` knows SDXL's widths alone)."""
+    """A Union model with a ControlNet's weights: its own `from_unet` knows SDXL's widths alone. Always the same."""
     width = net.config.block_out_channels[0]
     own = {"num_control_type": UNION_TYPES, "num_trans_channel": width, "num_proj_channel": width}
     known = inspect.signature(ControlNetUnionModel.__init__).parameters
     settings = {name: value for name, value in net.config.items() if name in known}
-    union = ControlNetUnionModel.from_config(settings | own)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        union = ControlNetUnionModel.from_config(settings | own)
     union.load_state_dict(net.state_dict(), strict=False)
     # Which kinds there are says nothing yet: the copied blocks see the time as they are used to.
     nn.init.zeros_(union.control_add_embedding.linear_2.weight)

@@ -11,18 +11,27 @@ from typing import Any
 
 from pydantic import Field
 
-from .. import bundles, faces
+from .. import bundles
+from ..bundles import Trained
 from ..errors import InvalidRequest
 from ..people import Frozen
-from . import latents, rendered, runs
-from .loop import steps_done
+from . import latents, preparing, runs
+from .loop import hours, steps_done
+from .packing import Packed, pack
 from .people import making
 from .people.orders import Order
+from .photos import Wishes
 from .prepared import Prepared
 from .settings import Settings
 
 PLANS = Path(__file__).parent / "plans"
 Tell = Callable[[str], None]
+TRAINED_BY = {
+    "style": ("style_adapter", "image_encoder"),
+    "control": ("controlnets",),
+    "distillation": ("loras",),
+}
+"""Parts that a bundle does without, and has no use of before their stage is done."""
 
 
 class StagePlan(Frozen):
@@ -40,6 +49,11 @@ class Plan(Frozen):
     people: dict[str, Any]
     held_out: int = 60
     stages: tuple[StagePlan, ...]
+
+    @property
+    def order(self) -> Order:
+        """The data set of rendered people."""
+        return Order(**{**self.people, "framings": tuple(self.people.get("framings", ()))})
 
 
 def read_plan(name: str) -> Plan:
@@ -67,6 +81,7 @@ def train_family(
     workers: int = 1,
     minutes: float = 1e9,
     tell: Tell = lambda line: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Path | None:
     """Make the data and train every stage, or as much as there is time for.
 
@@ -75,6 +90,7 @@ def train_family(
         device: "cpu" or "cuda".
         workers: processes that make data.
         minutes: after so many it pauses; the same call goes on.
+        stopping: asked after each step; True pauses it.
 
     Returns:
         The finished bundle's folder, or None where the time was over first.
@@ -84,7 +100,7 @@ def train_family(
     source = plan.start
     for stage in plan.stages:
         run = _run(plan, stage, folder, source, device, until)
-        for line in _train(stage, run, prepared, device, until):
+        for line in _train(stage, run, prepared, device, stopping):
             tell(line)
         if steps_done(run.out) < run.settings.steps:
             return None
@@ -93,20 +109,20 @@ def train_family(
 
 
 def _data(plan: Plan, folder: Path, device: str, workers: int, tell: Tell) -> Prepared:
-    order = Order(**{**plan.people, "framings": tuple(plan.people.get("framings", ()))})
+    order = plan.order
     shards, ready = folder / "people", folder / "prepared"
     tell(f"{order.pictures} pictures of {order.people} rendered people, in {shards}")
     making.make(order, shards, device=device, workers=workers)
-    finder = faces.load_finder("opencv", _face_files())
-    for shard in sorted(shards.glob("people-*.tar")):
-        rendered.prepare_shard(shard, ready, finder, size=order.size)
+    bundles.fetch_face_files(bundles.face_files_folder())
+    source = preparing.recognise(shards)
+    preparing.prepare(
+        source,
+        ready,
+        Wishes(size=order.size, min_side=order.size),
+        ("opencv", bundles.face_files_folder()),
+        workers=workers,
+    )
     return Prepared(ready)
-
-
-def _face_files() -> Path:
-    folder = bundles.face_files_folder()
-    bundles.fetch_face_files(folder)
-    return folder
 
 
 def _run(plan: Plan, stage: StagePlan, folder: Path, source: str, device: str, until: float) -> runs.Run:
@@ -124,13 +140,43 @@ def _run(plan: Plan, stage: StagePlan, folder: Path, source: str, device: str, u
     )
 
 
-def _train(stage: StagePlan, run: runs.Run, prepared: Prepared, device: str, until: float) -> Iterator[str]:
+def _train(
+    stage: StagePlan, run: runs.Run, prepared: Prepared, device: str, stopping: Callable[[], bool]
+) -> Iterator[str]:
     if steps_done(run.out) >= run.settings.steps:
         return
     bundle = bundles.open_bundle(runs.lay_out_bundle(run))
     if stage.stage not in ("autoencoder", "clip"):
         latents.encode(prepared, bundle, device)
-    for progress in runs.start(stage.stage, run):
+    for progress in runs.start(stage.stage, run, stopping=stopping):
         speed = f"{progress.examples_a_second:.0f} a second"
         told = ", ".join(f"{name} {value:.4g}" for name, value in progress.figures.items())
         yield f"{stage.stage}: {progress.step} of {progress.steps}, {speed}, {told}"
+
+
+def pack_family(
+    plan: Plan, folder: Path, target: Path, *, hardware: str, command: str, commit: str
+) -> Packed:
+    """Pack what is trained so far, for the repository: the bundle of the last finished stage, with its history.
+
+    Raises:
+        InvalidRequest: the identity stage is not done: there is nobody's face in it yet.
+    """
+    done = [stage for stage in plan.stages if steps_done(folder / stage.stage) >= stage.settings.steps]
+    names = [stage.stage for stage in done]
+    if "identity" not in names:
+        raise InvalidRequest(
+            f"The identity stage of {folder} is not done: go on with python -m instantid train mini {folder}"
+        )
+    bundle = bundles.open_bundle(folder / names[-1] / "bundle")
+    idle = [part for stage, parts in TRAINED_BY.items() if stage not in names for part in parts]
+    trained = Trained(
+        on=f"{plan.order.pictures:,} pictures of {plan.order.people:,} rendered people",
+        hours=round(max(sum(hours(folder / name) for name in names), 0.01), 2),
+        hardware=hardware,
+        command=command,
+        date=time.strftime("%Y-%m-%d"),
+        commit=commit,
+    )
+    without = [part for part in bundle.sources if part.split(".")[0] in idle]
+    return pack(bundle.folder, target, trained=trained, without=without)

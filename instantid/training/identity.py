@@ -20,10 +20,10 @@ from ..adapter_file import StateDict, check_fit, read_adapter
 from ..errors import BundleError
 from ..face_drawing import draw_keypoints
 from ..identity import IdentityNet
-from ..mini import map_channels
 from ..people import Frozen
 from .adapters import attention_like_text, fresh_projector, learn_adapter, plain_unet, published
 from .base import drawn_caption
+from .beginnings import begin_controlnet
 from .bundle_file import name_part
 from .denoising import Conditions, Denoiser, without_text
 from .loop import Figures
@@ -74,10 +74,7 @@ class IdentityTask(nn.Module):
         denoiser = self.denoiser = Denoiser(bundle, faces=not options.fresh)
         weights = _adapter(bundle, denoiser, prepared, options)
         if options.fresh:
-            way_in = map_channels(len(denoiser.vae.config.block_out_channels))
-            denoiser.identitynet = IdentityNet.from_unet(
-                denoiser.unet, conditioning_embedding_out_channels=way_in
-            )
+            denoiser.identitynet = begin_controlnet(denoiser.unet, denoiser.vae, IdentityNet)
         branches.attach(denoiser.pipeline, [weights])
         denoiser.requires_grad_(False)
         denoiser.identitynet.requires_grad_(True)

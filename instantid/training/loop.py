@@ -56,12 +56,14 @@ class Progress:
 
     Args:
         seconds: this time, without what came before a resume.
+        took: seconds since the last progress.
         figures: means since the last progress.
     """
 
     step: int
     steps: int
     seconds: float
+    took: float
     examples_a_second: float
     figures: dict[str, float]
 
@@ -90,8 +92,7 @@ def train(
     # accelerate keeps one precision for the whole process; the stages of a plan may each have their own.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
-        # Told “not the CPU”, accelerate lets processes on a machine without a GPU each train on their own.
-        cpu=settings.device == "cpu" or not torch.accelerator.is_available(),
+        cpu=on_cpu(settings),
         mixed_precision=settings.precision,
         gradient_accumulation_steps=settings.accumulate,
         log_with=list(settings.trackers) or None,
@@ -164,6 +165,21 @@ def train(
     accelerator.end_training()
 
 
+def on_cpu(settings: Settings) -> bool:
+    """Whether a run is on the CPU. Told otherwise on a machine without a GPU, accelerate would let each of several
+    processes train on its own."""
+    return settings.device == "cpu" or not torch.accelerator.is_available()
+
+
+def hours(folder: Path) -> float:
+    """How long the run in a folder has learned, pauses left out, whatever was done twice left in."""
+    try:
+        lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return 0.0
+    return sum(json.loads(line).get("seconds", 0.0) for line in lines) / 3600
+
+
 def steps_done(folder: Path) -> int:
     """How far the run in a folder has come."""
     try:
@@ -233,6 +249,7 @@ def _progress(
         step=step,
         steps=settings.steps,
         seconds=now - started,
+        took=now - told,
         examples_a_second=seen / max(now - told, 1e-9),
         figures=figures,
     )
@@ -241,7 +258,8 @@ def _progress(
 def _log(folder: Path, progress: Progress, accelerator: Accelerator) -> None:
     accelerator.log(progress.figures, step=progress.step)
     if accelerator.is_main_process:
-        line = {"step": progress.step, "speed": progress.examples_a_second, **progress.figures}
+        line = {"step": progress.step, "seconds": progress.took, "speed": progress.examples_a_second}
+        line |= progress.figures
         with (folder / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps({name: float(f"{value:.6g}") for name, value in line.items()}) + "\n")
 

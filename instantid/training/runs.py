@@ -18,7 +18,7 @@ from .. import bundles, loading, mini
 from ..errors import InvalidRequest
 from ..people import Frozen
 from . import autoencoder, base, clip, control, distillation, identity, lora, starts, style
-from .loop import LOG, Progress, Task, train
+from .loop import LOG, Progress, Task, on_cpu, train
 from .memory import spare
 from .prepared import Prepared
 from .settings import Settings
@@ -105,10 +105,15 @@ def start(stage: Stage, run: Run, *, stopping: Callable[[], bool] = lambda: Fals
             f"{' '.join(missing)}. Figures are in {run.out / LOG} either way."
         )
     # With several processes, the first one lays things out for all.
-    with PartialState(cpu=run.settings.device == "cpu").main_process_first():
+    with PartialState(cpu=on_cpu(run.settings)).main_process_first():
         task = make_task(stage, run)
     spare(task, run.settings)
     return train(task, run.settings, run.out, run.out / "bundle", stopping=stopping)
+
+
+def speaks() -> bool:
+    """Whether this process tells how a run goes: one of several does."""
+    return PartialState().is_main_process
 
 
 def make_task(stage: Stage, run: Run) -> Task:
