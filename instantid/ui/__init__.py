@@ -1,14 +1,21 @@
 """The page, in Gradio. It is given callables and data (`Studio`) and never imports the engine."""
 
 import html
+from dataclasses import replace
 
 import gradio as gr
 
 from .api import connect_api
 from .batch_group import build_batch, connect_batch
+from .compare_group import build_compare
+from .compare_wiring import connect_compare
 from .examples import build_examples
+from .history import build_history
+from .history_drop import build_restore, connect_restore
+from .history_events import connect_history
 from .inputs import build_inputs
 from .look import launch_options
+from .pace import Pace
 from .photos import notice
 from .results import build_results
 from .run import connect_run
@@ -24,6 +31,8 @@ UNTRAINED = (
 
 def build_ui(studio: Studio) -> gr.Blocks:
     """Build the page. Launch it with `launch(**launch_options(studio))`."""
+    pace = Pace()
+    studio = replace(studio, generate=pace.measured(studio.generate))
 
     def show_banner():
         for line in studio.banner():
@@ -40,10 +49,13 @@ def build_ui(studio: Studio) -> gr.Blocks:
                 inputs = build_inputs(studio)
             with gr.Column(scale=1, min_width=340):
                 results = build_results()
+                restore = build_restore()
                 build_examples(studio, inputs)
                 with gr.Accordion("Tips", open=True):
                     gr.Markdown(TIPS)
+        compare = build_compare(studio)
         batch = build_batch(studio)
+        history = build_history(studio)
         page.load(
             show_banner,
             None,
@@ -52,8 +64,11 @@ def build_ui(studio: Studio) -> gr.Blocks:
             show_progress="hidden",
             concurrency_limit=None,  # every visitor waits for the model on their own
         )
-        connect_run(studio, inputs, results)
-        connect_batch(studio, inputs, batch)
+        connect_run(studio, inputs, results, history)
+        connect_compare(studio, inputs, compare, pace)
+        connect_batch(studio, inputs, batch, history)
+        connect_history(studio, history)
+        connect_restore(studio, inputs, results, history, restore)
         connect_api(studio, inputs)
     return page.queue(max_size=32)
 

@@ -48,6 +48,11 @@ CSS = """
 #places-group .html-container { padding: 0; }
 .group > .label-wrap > span:first-child { font-weight: 700; font-size: 1.05rem; }
 .control { border-left: 2px solid var(--border-color-primary); padding-left: .7rem; }
+.settings { display: grid; grid-template-columns: max-content 1fr; gap: .15rem .8rem; font-size: .85rem;
+  margin: .4rem 0; }
+.settings dt { color: var(--body-text-color-subdued); }
+.settings dd { margin: 0; overflow-wrap: anywhere; }
+#compare-about h3 { font-size: 1rem; font-weight: 700; margin: 0; overflow-wrap: anywhere; }
 #preview img { width: 100%; height: 100%; object-fit: contain; }
 .notice { border-left: 3px solid var(--color-accent); padding: .5rem .8rem; border-radius: 6px;
   background: var(--background-fill-secondary); color: var(--body-text-color); font-size: .9rem; }
