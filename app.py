@@ -12,8 +12,9 @@ import spaces
 
 from instantid import bundles, controls, hosting, recipes
 from instantid.cli import quieten
-from instantid.errors import InstantIDError
+from instantid.errors import InstantIDError, InvalidRequest
 from instantid.face_drawing import number_faces
+from instantid.history import History
 from instantid.images import open_image
 from instantid.library import WANTED, Library
 from instantid.request import SchedulerName
@@ -43,6 +44,7 @@ def main() -> None:
     with hosting.without_editor_stubs():
         from instantid.ui import build_ui, launch_options
     options = read_options()
+    check_history(options)
     name, why = (options.bundle, "as asked for") if options.bundle else hosting.choose_bundle()
     library = Library(options.models)
     bundle = library.complete(hosting.open_bundle(name))
@@ -93,6 +95,7 @@ def make_studio(
         portrait=(lambda photos: hosting.portrait(standby.wait(), photos)) if bundle.faces else None,
         face_model=(lambda: standby.wait().face_finder.model) if bundle.faces else None,
         saved_people=PeopleInFolder(options.people) if options.people else None,
+        history=History(options.history) if options.history else None,
         number_faces=lambda photo, faces: number_faces(open_image(photo), faces),
         save=hosting.save,
         styles=styles,
@@ -120,6 +123,20 @@ def only_here(options: argparse.Namespace) -> bool:
     """Whether the page is for whoever sits at this machine, and may name any file of it; else visitors come."""
     local = options.host in (None, "localhost", "127.0.0.1", "::1")
     return local and not options.share and "SPACE_ID" not in os.environ
+
+
+def check_history(options: argparse.Namespace) -> None:
+    """A history on disk is one person's: whoever opens the page sees all of it.
+
+    Raises:
+        InvalidRequest: others can open the page.
+    """
+    if options.history is not None and not only_here(options):
+        raise InvalidRequest(
+            f"--history {options.history} keeps every picture on disk and shows all of them to whoever opens the "
+            "page, and others can open this one. Serve it to this machine only (without --host and --share), or leave "
+            "--history out: each visitor then has a history of their own until they leave."
+        )
 
 
 def read_options() -> argparse.Namespace:
@@ -160,6 +177,14 @@ def read_options() -> argparse.Namespace:
         type=Path,
         help="a folder to keep saved people in; without it they are kept until the page is closed. Anybody who can "
         "open the page can use and delete them",
+    )
+    parser.add_argument(
+        "--history",
+        type=Path,
+        metavar="FOLDER",
+        help="a folder to keep every picture in that is made on the page, with its settings, until it is deleted "
+        "there; only for a page that nobody but this machine can open. Without it the history is kept until the "
+        "page is closed",
     )
     parser.add_argument(
         "--host",

@@ -83,7 +83,7 @@ def _searched(entry: Entry) -> str:
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Records and lists of records are gone into; a list of plain values is one value."""
+    """Records and lists of records are gone into; a list of plain values is one value, an empty one none."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             yield from _leaves(each, f"{name}.{key}".lstrip("."))
@@ -92,5 +92,5 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(each, f"{name}.{i}")
     elif name.endswith(".references"):
         yield from ((f"{name}.{i}", each) for i, each in enumerate(value))
-    else:
+    elif value != []:
         yield name, value

@@ -1,8 +1,8 @@
 """The pictures of a history, in a folder: each with what its file says of it, how alike its face is, when it came.
 
-Whose it is and how long it stays is for the caller to say: a visitor's own for the time of their visit, or one
-that the owner of the machine names. Like the pictures' files it holds no photo that one was made
-from. It knows files and records, no pages.
+Whose it is and how long it stays is for the caller to say: a visitor's own for the time of their visit, or one that
+the owner of the machine names. Like the pictures' files it holds no photo that one was made from. It knows files and
+records, no pages.
 """
 
 import json
@@ -171,6 +171,7 @@ class History:
             if made.tzinfo is None or not isinstance(likeness, (float, type(None))):
                 raise ValueError("a time without its zone, or a likeness that is no number")
             record = Record(**said) if current else metadata.read(self._path(name, "png"))
+            metadata.recorded(record)  # no surprises later: all its settings are as a request has them
             return Entry(name=name, made=made, likeness=likeness, record=record)
         except FileNotFoundError:  # deleted in this moment
             return None

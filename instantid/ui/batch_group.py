@@ -9,6 +9,7 @@ import gradio as gr
 
 from ..styles import NO_STYLE
 from .batch_run import make, pack, plan
+from .history import HistoryPanel, remember
 from .inputs import Inputs
 from .photos import photo_box
 from .problems import explain, shown_on_page
@@ -98,7 +99,7 @@ def build_batch(studio: Studio) -> Batch:
     )
 
 
-def connect_batch(studio: Studio, inputs: Inputs, batch: Batch) -> None:
+def connect_batch(studio: Studio, inputs: Inputs, batch: Batch, history: HistoryPanel) -> None:
     """Wire the buttons. Other visitors' runs come in between a batch's pictures: it is not in their queue."""
     runs = Runs()
     own = [batch.faces, batch.prompts, batch.styles]
@@ -109,12 +110,17 @@ def connect_batch(studio: Studio, inputs: Inputs, batch: Batch) -> None:
 
     def run(data, visitor: gr.Request):
         values = {name: data[part] for name, part in inputs.parts.items()}
-        folder = Path(data[batch.folder])
+        folder, kept = Path(data[batch.folder]), {}
+
+        def made(picture, likeness):
+            kept.update(remember(studio, history, data[history.visit], [(picture, likeness)]))
+
         with shown_on_page(), runs.begin(visitor.session_hash) as wanted:
             try:
                 jobs = plan(values, studio, *(data[part] for part in own))
-                for status, pictures in make(studio, jobs, folder, wanted):
-                    yield {batch.status: status} | ({} if pictures is None else {batch.gallery: pictures})
+                for status, pictures in make(studio, jobs, folder, wanted, made):
+                    shown = {} if pictures is None else {batch.gallery: pictures}
+                    yield {batch.status: status} | shown | kept
             except Exception as error:
                 yield rest(folder) | {batch.status: problem_line(explain(error))}
                 raise
@@ -142,8 +148,8 @@ def connect_batch(studio: Studio, inputs: Inputs, batch: Batch) -> None:
     )
     running = started.then(
         run,
-        {*inputs.parts.values(), *own, batch.folder},
-        [*at_rest, batch.gallery],
+        {*inputs.parts.values(), *own, batch.folder, history.visit},
+        [*at_rest, batch.gallery, history.visit, history.latest],
         concurrency_id="batch",
         concurrency_limit=1,
         **QUIET,

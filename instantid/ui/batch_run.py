@@ -61,22 +61,29 @@ def plan(
 
 
 def make(
-    studio: Studio, jobs: Sequence[Job], folder: Path, wanted: Callable[[], bool]
+    studio: Studio,
+    jobs: Sequence[Job],
+    folder: Path,
+    wanted: Callable[[], bool],
+    made: Callable[[Path, float | None], None] = lambda picture, likeness: None,
 ) -> Iterator[tuple[str, list[tuple[Path, str]] | None]]:
     """Run the jobs: (HTML of the status, the pictures so far where there is a new one). Made with other settings,
     a picture is replaced.
 
     Args:
         wanted: asked at every step; once it says no, the batch stops without a further word.
+        made: told of each new picture and its likeness.
     """
     outcomes: list[Outcome] = []
     with closing(batches.run(jobs, studio.generate, folder, again=True)) as events:
         for progress in events:
             if progress.outcome is not None:
                 outcomes.append(progress.outcome)
+            new = progress.outcome is not None and progress.outcome.status == "made"
+            if new:
+                made(folder / progress.outcome.file, progress.outcome.likeness)
             if not wanted():
                 return
-            new = progress.outcome is not None and progress.outcome.status == "made"
             yield _status(progress, outcomes), shown(outcomes, folder) if new else None
     yield _summary(outcomes), shown(outcomes, folder)
 

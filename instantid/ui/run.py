@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from .history import HistoryPanel, remember
 from .inputs import Inputs
 from .problems import shown_on_page
 from .results import Results
@@ -18,7 +19,7 @@ SHOW_STATUS = """() => {
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
+def connect_run(studio: Studio, inputs: Inputs, results: Results, history: HistoryPanel) -> None:
     """Wire the buttons. A waiting run is taken out of Gradio's queue, a running one is told to end."""
     names = inputs.parts
     runs = Runs()
@@ -26,7 +27,12 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
     def run_form(data, visitor: gr.Request):
         values = {name: data[component] for name, component in names.items()}
         with shown_on_page(), runs.begin(visitor.session_hash) as wanted:
-            yield from page_updates(studio, values, inputs, results, wanted)
+
+            def made(result, files):
+                likeness = result.likeness or [None] * len(files)
+                return remember(studio, history, data[history.visit], list(zip(files, likeness)))
+
+            yield from page_updates(studio, values, inputs, results, wanted, made)
 
     def cancel(visitor: gr.Request):
         runs.cancel(visitor.session_hash)
@@ -44,8 +50,10 @@ def connect_run(studio: Studio, inputs: Inputs, results: Results) -> None:
     )
     run = started.then(
         run_form,
-        set(names.values()),
+        {*names.values(), history.visit},
         [
+            history.visit,
+            history.latest,
             inputs.generate,
             inputs.cancel,
             inputs.parts["seed"],

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from ..history import History
 from ..request import Face, Photo, Portrait, Request, Result, Step
 from ..saved_people import SavedPeople
 from ..styles import Style
@@ -53,6 +54,7 @@ class Studio:
             only what `weights` names and uploaded .safetensors files.
         advise: one friendly line per thing that could be better about a face photo; [] where all is well.
         saved_people: the store of people kept by name on this machine's disk; None where the owner allows none.
+        history: the pictures made here, kept on this machine's disk; None: each visitor's own, until they leave.
         portrait: one person's photos, averaged into a portrait to keep; raises NoFaceFound. None: nobody can be
             saved.
         face_model: the recognition model's name; saved people of another one cannot be used.
@@ -78,6 +80,7 @@ class Studio:
     open_weights: bool = False
     advise: Callable[[Path], list[str]] | None = None
     saved_people: SavedPeople | None = None
+    history: History | None = None
     portrait: Callable[[Sequence[Photo]], Portrait] | None = None
     face_model: Callable[[], str] | None = None
     default_negative: str = ""

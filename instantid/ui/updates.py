@@ -16,6 +16,7 @@ from .problems import explain
 from .results import Results, captions, done_line, problem_line, progress_line, status_line
 from .studio import Studio
 
+Made = Callable[[Result, list[Path]], dict[Any, Any]]
 CANCELLED = status_line("Cancelled.", "What you entered is still here.")
 
 
@@ -25,11 +26,13 @@ def page_updates(
     inputs: Inputs,
     results: Results,
     wanted: Callable[[], bool] = lambda: True,
+    made: Made = lambda result, files: {},
 ) -> Iterator[dict[Any, Any]]:
     """Page updates of one run, from the first step to the pictures, or to the reason why there are none.
 
     Args:
         wanted: asked at every step; once it says no, the run is closed.
+        made: told of the result and its files while they are there; gives further updates.
     """
     try:
         with closing(studio.generate(read_request(values, studio))) as events:
@@ -39,7 +42,7 @@ def page_updates(
                     yield idle(inputs, results, CANCELLED)
                     return
                 if isinstance(event, Result):
-                    yield from _finished(studio, event, inputs, results)
+                    yield from _finished(studio, event, inputs, results, made)
                 else:
                     if started is None or not event.step:  # waiting and loading foretell nothing
                         started = (time.monotonic(), event.step)
@@ -62,7 +65,9 @@ def _progress(step: Step, started: tuple[float, int], results: Results) -> dict[
     return updates
 
 
-def _finished(studio: Studio, result: Result, inputs: Inputs, results: Results) -> Iterator[dict[Any, Any]]:
+def _finished(
+    studio: Studio, result: Result, inputs: Inputs, results: Results, made: Made
+) -> Iterator[dict[Any, Any]]:
     with tempfile.TemporaryDirectory() as folder:  # Gradio copies what it is given before the next step
         files = studio.save(result, Path(folder))
         yield idle(inputs, results, done_line(result)) | {
@@ -76,6 +81,7 @@ def _finished(studio: Studio, result: Result, inputs: Inputs, results: Results) 
             results.maps: [(picture, name) for name, picture in result.control_maps.items()],
             results.seeds: result.seeds,
             results.selected: 0,
+            **made(result, files),
         }
 
 
