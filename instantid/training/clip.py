@@ -26,12 +26,15 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from .. import bundles
 from ..people import Frozen
 from ..styles import Style, load_styles
+from .bundle_file import name_part
 from .loop import Figures
 from .prepared import Prepared
 from .settings import Share
 from .sheets import lay_out
+from .starts import write_base
 
 WARMEST = math.log(100)  # of the temperature's logarithm, as in CLIP
 TEXTS_AT_ONCE = 32  # of similar length: less padding to compute
@@ -75,10 +78,11 @@ class ClipTask(nn.Module):
         self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
     ):
         super().__init__()
-        base = bundle / "base"
+        opened = bundles.open_bundle(bundle)
+        base = opened.require("base")
         self.text_encoder = CLIPTextModel.from_pretrained(base / "text_encoder")
         self.text_encoder_2 = CLIPTextModelWithProjection.from_pretrained(base / "text_encoder_2")
-        self.image_encoder = CLIPVisionModelWithProjection.from_pretrained(bundle / "image_encoder")
+        self.image_encoder = CLIPVisionModelWithProjection.from_pretrained(opened.require("image_encoder"))
         space = self.image_encoder.config.projection_dim
         self.projection = nn.Linear(self.text_encoder.config.hidden_size, space, bias=False)
         nn.init.eye_(self.projection.weight)
@@ -155,9 +159,9 @@ class ClipTask(nn.Module):
 
     def save(self, bundle: Path) -> None:
         """Write base/text_encoder, base/text_encoder_2 and image_encoder."""
-        self.text_encoder.save_pretrained(bundle / "base" / "text_encoder")
-        self.text_encoder_2.save_pretrained(bundle / "base" / "text_encoder_2")
+        write_base(bundle, {"text_encoder": self.text_encoder, "text_encoder_2": self.text_encoder_2})
         self.image_encoder.save_pretrained(bundle / "image_encoder")
+        name_part(bundle, "image_encoder", "image_encoder", began_as="image_encoder")
 
     def _draw(self, texts: dict[str, str]) -> str:
         """One of a picture's texts; kinds that nobody gave a share count as full captions."""

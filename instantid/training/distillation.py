@@ -180,7 +180,8 @@ class DistillationTask(nn.Module):
         self, texts: Sequence[str], chosen: np.ndarray, *, faces: bool
     ) -> tuple[Conditions, Conditions]:
         """What is led towards and what away from, as at the page: no text and the face that is all zeros."""
-        towards, away = self.denoiser.read(texts), self.denoiser.read([""] * len(texts))
+        records = [self._prepared.records[i] for i in chosen]
+        towards, away = (self.denoiser.read(told, records) for told in (texts, [""] * len(texts)))
         if not self._options.faces:
             return towards, away
         self.denoiser.pipeline.set_ip_adapter_scale(float(faces))

@@ -34,7 +34,9 @@ def encode(
 
     @torch.no_grad()
     def encode_some(pictures: np.ndarray) -> np.ndarray:
-        latents = vae.encode(as_tensor(pictures).to(device)).latent_dist.mode() * vae.config.scaling_factor
+        latents = (
+            vae.encode(as_tensor(pictures.copy()).to(device)).latent_dist.mode() * vae.config.scaling_factor
+        )
         on_pictures(len(pictures))
         return latents.cpu().numpy()
 

@@ -117,7 +117,8 @@ class LoraTask(nn.Module):
 
     def _loss(self, chosen: np.ndarray, prompt: str) -> torch.Tensor:
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(self.denoiser.unet.device)
-        return self.denoiser.loss(latents, self.denoiser.read(self._texts(chosen, prompt)))
+        records = [self._prepared.records[i] for i in chosen]
+        return self.denoiser.loss(latents, self.denoiser.read(self._texts(chosen, prompt), records))
 
     def _texts(self, chosen: np.ndarray, prompt: str) -> list[str]:
         if CAPTION not in prompt:

@@ -146,7 +146,8 @@ class StyleTask(nn.Module):
         parts = published(self.denoiser.unet)
         flat = {f"{part}.{name}": tensor for part, told in parts.items() for name, tensor in told.items()}
         save_file(flat, bundle / ADAPTER)
-        name_part(bundle, "style_adapter", ADAPTER)
+        began_as = "base" if self._options.fresh else "style_adapter"
+        name_part(bundle, "style_adapter", ADAPTER, began_as=began_as)
 
     def _act(self, mode: StyleMode | None) -> None:
         """Let the adapter act where that mode does; None: nowhere."""
