@@ -1,13 +1,16 @@
 """What prompts ask for and records say; and that the judge learns to see it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from people_standin import open_standin
 from PIL import Image
 
 from instantid.errors import InvalidRequest
-from instantid.evaluation import attribute_judge, attributes
+from instantid.evaluation import attribute_judge, attributes, tables
 from instantid.evaluation.attribute_judge import SIDE, Training
+from instantid.evaluation.rows import Goal
 from instantid.training.people import making
 from instantid.training.people.orders import Order, present_shards
 from instantid.training.people.shards import read_shards
@@ -139,3 +142,18 @@ def test_too_few_people_are_refused(tmp_path):
         attribute_judge.open_judge(tmp_path / "data", tmp_path / "cache")
     with pytest.raises(InvalidRequest, match="no data set"):
         attribute_judge.open_judge(tmp_path, tmp_path / "cache")
+
+
+def test_a_judge_that_errs_often_decides_nothing():
+    wishes = [{"hair": "red", "sex": "man"}, {"hair": "black", "sex": "man"}]
+    seen = SimpleNamespace(
+        made=[SimpleNamespace(trial=SimpleNamespace(wishes=wish)) for wish in wishes],
+        verdicts=[{"hair": "red", "sex": "man"}, {"hair": "red", "sex": "man"}],
+        of=lambda condition: np.arange(2),
+        subjects=lambda rows: np.asarray(rows),
+    )
+    judge = SimpleNamespace(accuracy={"hair": 0.97, "sex": 0.6})
+    goal = Goal("0.85 or more", lambda told: told.value >= 0.85)
+    hair, sex = tables.attribute_rows(SimpleNamespace(observed=seen, judge=judge), "any", goal=goal)
+    assert hair.value.value == 0.5 and hair.met is False and "the judge itself: 97%" in hair.what
+    assert sex.value.value == 1 and sex.met is None and "too poor to decide" in sex.what

@@ -33,6 +33,7 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     "look": (PHOTO, *ASKED_LOOKS, ANOTHER),
 }
 WIDTH = 160  # of what the network makes of a place in the picture
+PLACES_KEPT = 4  # along each side
 HELD_OUT = 8  # one person in so many is kept for the accuracy
 OnTraining = Callable[[int, int], None]
 
@@ -62,15 +63,16 @@ class Network(nn.Module):
             *_layer(96, 160, stride=2),
             *_layer(160, WIDTH),
         )
-        # What is on average everywhere, and what is anywhere at all.
+        # Portraits have hair at the top, clothes at the bottom and the place at the sides: where things are is kept.
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(PLACES_KEPT), nn.Flatten(), nn.Dropout(0.3))
+        features = WIDTH * PLACES_KEPT**2
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(2 * WIDTH, len(labels)) for name, labels in CLASSES.items()}
+            {name: nn.Linear(features, len(labels)) for name, labels in CLASSES.items()}
         )
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        seen = self.body((2 * pictures - 1).contiguous(memory_format=torch.channels_last))
-        whole = torch.cat([seen.mean((2, 3)), seen.amax((2, 3))], dim=1)
-        return {name: head(whole) for name, head in self.heads.items()}
+        seen = self.pool(self.body((2 * pictures - 1).contiguous(memory_format=torch.channels_last)))
+        return {name: head(seen) for name, head in self.heads.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,8 @@ from .observing import Observed
 from .protocols import OFF
 from .rows import Goal, Measured, Row
 
+TRUSTED = 0.9  # the least accuracy of a judge of attributes whose verdicts decide
+
 
 def likeness_rows(told: Measured, condition: str, *, goals: dict[str, Goal] | None = None) -> list[Row]:
     """Everything about likeness in one condition, by every judge."""
@@ -139,10 +141,13 @@ def attribute_rows(told: Measured, condition: str, *, goal: Goal | None = None) 
             continue
         right = hits(seen, np.array(asked), name)
         value = intervals.mean(right, seen.subjects(np.array(asked)))
-        what = f"{IN_WORDS[name]} (the judge itself: {told.judge.accuracy[name]:.0%})"
-        made.append(
-            Row(section=section, what=what, condition=condition, value=value, pictures=len(asked), goal=goal)
+        accuracy = told.judge.accuracy[name]
+        trusted = accuracy >= TRUSTED  # who errs more often cannot tell whether a goal is met
+        what = (
+            f"{IN_WORDS[name]} (the judge itself: {accuracy:.0%}{'' if trusted else ', too poor to decide'})"
         )
+        row = Row(section=section, what=what, condition=condition, value=value, pictures=len(asked))
+        made.append(replace(row, goal=goal if trusted else None))
     return made
 
 
