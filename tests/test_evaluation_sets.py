@@ -8,23 +8,25 @@ from PIL import Image
 
 from instantid.errors import InvalidRequest
 from instantid.evaluation.sets import VIEWS, open_set, style_picture
-from instantid.people import Face
+from instantid.faces.finder import FaceFinder
 from instantid.training.people import making
 from instantid.training.people.orders import Order
 
 
-class Everywhere:
+class Everywhere(FaceFinder):
     """Sees one face in the middle of any picture, and none in those that are wider than high."""
 
-    model, dimension = "stand-in, 4", 4
+    model, dimension = "stand-in, 3", 3
 
-    def find(self, image):
-        if image.width > image.height:
-            return []
-        points = np.array([[-1, -1], [1, -1], [0, 0], [-1, 1], [1, 1]]) * image.width / 8 + np.divide(
-            image.size, 2
-        )
-        return [Face(np.asarray(image, np.float32).mean((0, 1))[[0, 1, 2, 0]], points, [0, 0, *image.size])]
+    def _detect(self, bgr, size):
+        h, w = bgr.shape[:2]
+        if w > h:
+            return np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32)
+        points = np.array([[-1, -1], [1, -1], [0, 0], [-1, 1], [1, 1]]) * w / 8 + np.array([w / 2, h / 2])
+        return np.array([[0, 0, w, h]], np.float32), points[None].astype(np.float32)
+
+    def _embed(self, bgr, box, keypoints):
+        return bgr.mean(axis=(0, 1))
 
 
 def opened(source, folder, people=8, **more):

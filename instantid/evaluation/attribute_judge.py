@@ -117,7 +117,11 @@ def open_judge(
         cache.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part")
         facts = {"accuracy": judge.accuracy, "pictures": judge.trained_on}
-        save_file(judge.network.state_dict(), part, {"facts": json.dumps(facts)})
+        save_file(
+            {name: weight.contiguous() for name, weight in judge.network.state_dict().items()},
+            part,
+            {"facts": json.dumps(facts)},
+        )
         part.replace(file)
     network = Network()
     with safe_open(file, "pt") as saved:
