@@ -62,8 +62,8 @@ def command(stage: str) -> Callable[..., None]:
         console.print(f"The bundle is in {run.out / 'bundle'}.", markup=False)
 
     run_stage.__doc__ = (
-        f"{STAGES[stage]}\n\nCtrl-C pauses the run after its step; the same command goes on. Several GPUs or machines: "
-        "accelerate launch -m instantid train …"
+        f"{STAGES[stage]}\n\nCtrl-C pauses the run after its step; the same command goes on. Several GPUs or "
+        "machines: accelerate launch -m instantid train …"
     )
     return run_stage
 
