@@ -134,8 +134,8 @@ def check_history(options: argparse.Namespace) -> None:
     if options.history is not None and not only_here(options):
         raise InvalidRequest(
             f"--history {options.history} keeps every picture on disk and shows all of them to whoever opens the "
-            "page, and others can open this one. Serve it to this machine only (without --host and --share), or leave "
-            "--history out: each visitor then has a history of their own until they leave."
+            "page, and others can open this one. Serve it to this machine only, without --host and --share; or "
+            "leave --history out: each visitor then has a history of their own until they leave."
         )
 
 

@@ -117,6 +117,7 @@ def remember(
 def _build_list() -> dict[str, Component]:
     with gr.Row(equal_height=True):
         words = gr.Textbox(
+            "",
             label="Find",
             info="Words of prompt, style, seed, model.",
             min_width=160,
