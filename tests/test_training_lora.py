@@ -60,14 +60,14 @@ def test_a_few_steps_bring_the_loss_down_and_only_the_lora_learns(bundle, prepar
 
     before = look()
     optimizer = torch.optim.AdamW([w for w in task.parameters() if w.requires_grad], lr=1e-2)
-    for step in range(12):
+    for step in range(40):
         torch.manual_seed(step)
         figures = task([0, 1, 2, 3])
         assert figures["loss"].item() == pytest.approx((figures["own"] + figures["prior"]).item())
         figures["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert look() < 0.9 * before
+    assert look() < 0.95 * before
 
 
 def test_the_engine_lays_it_over_its_base_like_any_other(bundle, prepared, face):

@@ -126,7 +126,7 @@ def _data(plan: Plan, folder: Path, device: str, workers: int, tell: Tell) -> Pr
 
 
 def _run(plan: Plan, stage: StagePlan, folder: Path, source: str, device: str, until: float) -> runs.Run:
-    left = max((until - time.monotonic()) / 60, 0.01)
+    left = max((until - time.monotonic()) / 60, 1e-4)
     settings = stage.settings.model_copy(
         update={"device": "cpu" if device == "cpu" else "auto", "minutes": min(left, stage.settings.minutes)}
     )
