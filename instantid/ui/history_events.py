@@ -53,7 +53,7 @@ def connect_history(studio: Studio, panel: HistoryPanel) -> None:
     )
     opened.then(show_list, asked, listed, **QUIET)
     gr.on(
-        [panel.latest.change, panel.words.input, panel.likeness.change, panel.limit.change],
+        [panel.latest.change, panel.words.change, panel.likeness.change, panel.limit.change],
         show_list,
         asked,
         listed,
@@ -77,13 +77,16 @@ def connect_history(studio: Studio, panel: HistoryPanel) -> None:
         **QUIET,
     )
 
-    def compare(chosen, first):
-        if first is not None:
-            return None, COMPARE, gr.skip()
-        return chosen, STOP_COMPARING, notice(CHOOSE_SECOND)
+    def compare(visit, chosen, first, minutes):
+        with shown_on_page():
+            updates = chosen_updates(panel, store_of(studio, visit), chosen, minutes)
+            if first is not None:
+                return {panel.first: None} | updates
+            asking = {panel.compare: STOP_COMPARING, panel.about: notice(CHOOSE_SECOND)}
+            return {panel.first: chosen} | updates | asking
 
     panel.compare.click(
-        compare, [panel.chosen, panel.first], [panel.first, panel.compare, panel.said], **QUIET
+        compare, [panel.visit, panel.chosen, panel.first, panel.minutes], [panel.first, *shown], **QUIET
     )
 
     def delete(visit, chosen, label, latest):
