@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from instantid import bundles
 from instantid.cli import app
 from instantid.cli import train as commands
-from instantid.training import loop, runs
+from instantid.training import checkpoints, loop, runs
 from instantid.training.prepared import Prepared
 
 
@@ -65,10 +65,10 @@ def test_ctrl_c_pauses_after_the_step_and_the_same_command_goes_on(run_file, tmp
     monkeypatch.setattr(loop, "_one", interrupt)
     result = run("base", run_file)
     assert result.exit_code == 130 and "the same command goes on" in result.output
-    assert loop.steps_done(tmp_path / "run") == 1
+    assert checkpoints.steps_done(tmp_path / "run") == 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert run("base", run_file).exit_code == 0
-    assert loop.steps_done(tmp_path / "run") == 4
+    assert checkpoints.steps_done(tmp_path / "run") == 4
 
 
 @pytest.mark.parametrize(

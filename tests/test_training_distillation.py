@@ -112,7 +112,9 @@ def test_ends_of_a_step_come_nearer_each_other(bundle, prepared):
     before = look()
     optimizer = torch.optim.AdamW([w for w in task.parameters() if w.requires_grad], lr=1e-3)
     for step in range(30):
-        torch.manual_seed(5)  # the same draws: an untrained base is nearly consistent, and others hide what is gained
+        torch.manual_seed(
+            5
+        )  # the same draws: an untrained base is nearly consistent, and others hide what is gained
         task(list(range(16)))["loss"].backward()
         assert step or all(w.grad is not None for w in task.parameters() if w.requires_grad)
         optimizer.step()

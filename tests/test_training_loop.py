@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from instantid.training.loop import CHECKPOINT, LOG, TrainingFailed, examples, train
+from instantid.training.checkpoints import CHECKPOINT, LOG, TrainingFailed
+from instantid.training.loop import examples, train
 from instantid.training.settings import Settings
 
 USUAL = {"steps": 6, "batch": 2, "warmup": 2, "learning_rate": 0.05, "average": 0.9}

@@ -16,7 +16,7 @@ from ..bundles import Trained
 from ..errors import InvalidRequest
 from ..people import Frozen
 from . import latents, preparing, runs
-from .loop import hours, steps_done
+from .checkpoints import hours, steps_done
 from .packing import Packed, pack
 from .people import making
 from .people.orders import Order

@@ -5,7 +5,6 @@ goes on to the very weights it would have had.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,16 +19,10 @@ from accelerate.utils import broadcast_object_list
 from diffusers.training_utils import EMAModel
 from PIL import Image
 
-from ..errors import InstantIDError
+from .checkpoints import CHECKPOINT, LOG, TrainingFailed, averages, go_on, write_checkpoint
 from .settings import Settings
 
-CHECKPOINT = "checkpoint.pt"
-LOG = "log.jsonl"
 Figures = dict[str, torch.Tensor]
-
-
-class TrainingFailed(InstantIDError):
-    """A run cannot go on."""
 
 
 class Task(Protocol):
@@ -111,7 +104,7 @@ def train(
     )
     model, optimizer = accelerator.prepare(task, optimizer)
     averaged = EMAModel(learned, decay=settings.average) if settings.average else None
-    step = _resume(folder / CHECKPOINT, task, optimizer, averaged)
+    step = go_on(folder / CHECKPOINT, task, optimizer, averaged)
     if settings.trackers:
         # TensorBoard takes no lists.
         config = {name: str(value) for name, value in settings.model_dump(mode="json").items()}
@@ -120,8 +113,8 @@ def train(
 
     def keep() -> None:
         if accelerator.is_main_process:
-            _write_checkpoint(folder / CHECKPOINT, step, task, optimizer, averaged)
-            with _averages(averaged, learned):
+            write_checkpoint(folder / CHECKPOINT, step, task, optimizer, averaged)
+            with averages(averaged, learned):
                 task.save(bundle)
 
     while step < settings.steps:
@@ -155,7 +148,7 @@ def train(
             and (step % settings.sheet_every == 0 or last)
             and accelerator.is_main_process
         ):
-            with _averages(averaged, learned), torch.random.fork_rng(), accelerator.autocast():
+            with averages(averaged, learned), torch.random.fork_rng(), accelerator.autocast():
                 _write_sheet(task, folder, step)
         if now - saved > 60 * settings.save_minutes or last:
             keep()
@@ -169,23 +162,6 @@ def on_cpu(settings: Settings) -> bool:
     """Whether a run is on the CPU. Told otherwise on a machine without a GPU, accelerate would let each of several
     processes train on its own."""
     return settings.device == "cpu" or not torch.accelerator.is_available()
-
-
-def hours(folder: Path) -> float:
-    """How long the run in a folder has learned, pauses left out, whatever was done twice left in."""
-    try:
-        lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return 0.0
-    return sum(json.loads(line).get("seconds", 0.0) for line in lines) / 3600
-
-
-def steps_done(folder: Path) -> int:
-    """How far the run in a folder has come."""
-    try:
-        return torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)["step"]
-    except FileNotFoundError:
-        return 0
 
 
 def examples(seed: int, length: int, first: int, count: int) -> list[int]:
@@ -272,57 +248,3 @@ def _write_sheet(task: Task, folder: Path, step: int) -> None:
     if sheet is not None:
         (folder / "sheets").mkdir(exist_ok=True)
         sheet.save(folder / "sheets" / f"{step:07d}.webp", quality=90)
-
-
-class _averages:
-    """The averaged weights in place of the trained ones, for a while."""
-
-    def __init__(self, averaged: EMAModel | None, learned: list[torch.nn.Parameter]):
-        self._averaged, self._learned = averaged, learned
-
-    def __enter__(self) -> None:
-        if self._averaged:
-            self._averaged.store(self._learned)
-            self._averaged.copy_to(self._learned)
-
-    def __exit__(self, *_: object) -> None:
-        if self._averaged:
-            self._averaged.restore(self._learned)
-
-
-def _write_checkpoint(
-    path: Path, step: int, task: Task, optimizer: torch.optim.Optimizer, averaged: EMAModel | None
-) -> None:
-    content = {
-        "task": task.name,
-        "step": step,
-        "weights": {name: value for name, value in task.named_parameters() if value.requires_grad},
-        "optimizer": optimizer.state_dict(),
-        "averaged": averaged.state_dict() if averaged else None,
-    }
-    part = path.with_suffix(".part")
-    torch.save(content, part)
-    os.replace(part, path)
-
-
-def _resume(path: Path, task: Task, optimizer: torch.optim.Optimizer, averaged: EMAModel | None) -> int:
-    """Go on from a checkpoint if there is one; the step to go on with."""
-    if not path.exists():
-        return 0
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    learned = {name: value for name, value in task.named_parameters() if value.requires_grad}
-    shapes = {name: tuple(value.shape) for name, value in content["weights"].items()}
-    if content["task"] != task.name or shapes != {
-        name: tuple(value.shape) for name, value in learned.items()
-    }:
-        raise TrainingFailed(
-            f"{path} is of another run ({content['task']}). Choose a new folder for this one, or the same options."
-        )
-    with torch.no_grad():
-        for name, value in content["weights"].items():
-            learned[name].copy_(value)
-    optimizer.load_state_dict(content["optimizer"])
-    if averaged and content["averaged"]:
-        averaged.load_state_dict(content["averaged"])
-        averaged.to(next(iter(learned.values())).device)
-    return content["step"]

@@ -18,7 +18,8 @@ from .. import bundles, loading, mini
 from ..errors import InvalidRequest
 from ..people import Frozen
 from . import autoencoder, base, clip, control, distillation, identity, lora, starts, style
-from .loop import LOG, Progress, Task, on_cpu, train
+from .checkpoints import LOG
+from .loop import Progress, Task, on_cpu, train
 from .memory import spare
 from .prepared import Prepared
 from .settings import Settings
