@@ -67,8 +67,8 @@ class Variable:
         match self.kind:
             case "number" | "integer":
                 what = "numbers" if self.kind == "number" else "whole numbers"
-                what += "" if self.low is None else f" from {self.low:g}"
-                what += "" if self.high is None else f" to {self.high:g}"
+                what += "" if self.low is None else f" from {self.low:.10g}"
+                what += "" if self.high is None else f" to {self.high:.10g}"
                 told = what + ("" if self.multiple is None else f", multiples of {self.multiple}")
             case "switch":
                 told = "on and off"

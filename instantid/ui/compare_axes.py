@@ -128,9 +128,10 @@ def help_text(variable: Variable, studio: Studio) -> str:
     if variable.kind == "photo":
         return f"{variable.about} {PHOTOS_WANTED if 'references' in variable.name else ''}".strip()
     names = names_of(variable, studio)
-    several = f"{len(names)} to choose from: {', '.join(names[:3])}…"
-    allowed = variable.allowed if len(names) <= FEW else several
-    return f"{variable.about} Allowed: {allowed}. Such as: {example(variable, studio)}".strip()
+    allowed = (
+        f"Allowed: {variable.allowed}." if len(names) <= FEW else f"There are {len(names)} to choose from."
+    )
+    return f"{variable.about} {allowed} Such as: {example(variable, studio)}".strip()
 
 
 def read_row(
@@ -159,6 +160,10 @@ def read_row(
     if not entered.text.strip():
         raise NothingYet(f"{variable.title}: there are no values yet.")
     values = read_values(variable, entered.text)
+    if variable.name == "seed" and None in values:
+        raise InvalidRequest(
+            "Seed: give a number for each cell, or the pictures would have nothing in common."
+        )
     return Axis(field=variable.name, values=tuple(_taken(variable, value, studio, files) for value in values))
 
 

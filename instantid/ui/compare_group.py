@@ -93,10 +93,11 @@ def build_compare(studio: Studio) -> Compare:
                 file_types=[".json", ".png"],
                 file_count="single",
                 size="sm",
+                scale=0,
                 min_width=180,
                 elem_id="compare-load",
             )
-        loaded = gr.HTML("", elem_id="compare-loaded")
+        loaded = gr.HTML("", visible=False, elem_id="compare-loaded")
         outlook = gr.HTML("", elem_id="compare-outlook")
         with gr.Row():
             start = gr.Button("Start comparison", variant="primary", elem_id="compare-start", min_width=140)
@@ -151,6 +152,8 @@ def _build_row(studio: Studio, place: str) -> Row:
             interactive=True,
             elem_id=f"compare-{place}",
         )
+        # Typing searches for the box's whole text, so what stands there must give way.
+        field.focus(None, js=f"() => document.querySelector('#compare-{place} input').select()")
         with gr.Row():
             text = gr.Textbox(
                 first_values(chosen, studio) if chosen else "",

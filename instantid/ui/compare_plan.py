@@ -19,7 +19,7 @@ from .quality_group import FOLLOW_RECIPE
 from .results import duration, status_line
 from .studio import Studio
 
-MAX_CELLS = 400  # one visitor's; the command line has no limit
+MAX_CELLS = 500  # one visitor's; the command line has no limit
 PLACES = ("x", "y", "z")
 DIRECTIONS = {"x": "columns", "y": "rows", "z": "pages"}
 WHERE_PHOTOS_GO = (

@@ -47,10 +47,11 @@ const move = event => {
 
 const build = ({x, y, z}) => {
   table.replaceChildren();
-  const down = y ? `${y.title} ↓ ` : '', of = z ? `, ${z.title} ${z.labels[page]}` : '';
+  const of = z ? `, ${z.title} ${z.labels[page]}` : '';
   make('caption', table, {}, `${x.title} across${y ? `, ${y.title} down` : ''}${of}`);
   const top = make('tr', make('thead', table));
-  make('span', make('th', top, {scope: 'col'}), {}, `${down}${x.title} →`);
+  const corner = make('th', top, {scope: 'col'});
+  for (const text of [`${x.title} →`, ...(y ? [`${y.title} ↓`] : [])]) make('span', corner, {}, text);
   for (const label of x.labels) head(top, 'col', label);
   const body = make('tbody', table);
   buttons = labels(y).map((label, j) => {

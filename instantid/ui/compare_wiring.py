@@ -169,13 +169,13 @@ def _connect_file(studio: Studio, inputs: Inputs, compare: Compare) -> None:
             with shown_on_page():
                 base, entered, notes = load(file, values, entered_in(data, compare), studio)
         except gr.Error as error:
-            return {compare.loaded: notice(error.message, warning=True)}
+            return {compare.loaded: gr.update(value=notice(error.message, warning=True), visible=True)}
         finally:
             file.unlink()  # an upload would lie about for hours
         form = fill_form(inputs.parts, base, studio, data)
         filled = values | {name: form[part] for name, part in inputs.parts.items() if part in form}
         variables = offered(studio, filled)
-        updates = form | {compare.loaded: notice("\n".join([LOADED, *notes]))}
+        updates = form | {compare.loaded: gr.update(value=notice("\n".join([LOADED, *notes])), visible=True)}
         for place, row in rows.items():
             chosen = entered[place]
             updates |= _row_updates(row, variables.get(chosen.field), chosen, studio)

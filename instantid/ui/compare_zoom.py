@@ -21,6 +21,9 @@ from .studio import Studio
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 SHOW_FORM = "() => document.querySelector('#prompt-group').scrollIntoView({behavior: 'smooth'})"
+SHOW_ZOOM = (
+    "() => document.querySelector('#compare-zoom')?.scrollIntoView({behavior: 'smooth', block: 'nearest'})"
+)
 IN_FORM = "The form above holds the settings of this cell."
 CHOOSE_ANOTHER = "Now choose another cell: it is laid beside this one."
 # Fields of Request that are told where they are not as they always are.
@@ -68,7 +71,7 @@ def connect_zoom(studio: Studio, inputs: Inputs, compare: Compare) -> None:
             request = made.outcomes[made.chosen].cell.request
             return fill_form(parts, request, studio, data) | {zoom.said: notice(IN_FORM)}
 
-    compare.table.choose(choose, compare.made, shown, **QUIET)
+    compare.table.choose(choose, compare.made, shown, **QUIET).then(None, js=SHOW_ZOOM)
     zoom.pin.click(pin, [compare.made, compare.details], [*shown, compare.table], **QUIET)
     zoom.use.click(use, {*parts.values(), compare.made}, [*parts.values(), zoom.said], **QUIET).then(
         None, js=SHOW_FORM

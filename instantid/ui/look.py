@@ -52,6 +52,7 @@ CSS = """
   margin: .4rem 0; }
 .settings dt { color: var(--body-text-color-subdued); }
 .settings dd { margin: 0; overflow-wrap: anywhere; }
+#compare-files :is(a, td) { color: var(--body-text-color); }
 #compare-about h3 { font-size: 1rem; font-weight: 700; margin: 0; overflow-wrap: anywhere; }
 #history-pictures .grid-container { padding-top: 1.7rem; grid-template-rows: none; }
 #history-pictures .caption-label { font-size: .72rem; white-space: normal; text-overflow: clip; max-width: 100%;
