@@ -59,10 +59,8 @@ def settings_table(entry: Entry, minutes: int) -> str:
         ("Photos", ", ".join(dotted.in_words(name, record.settings) for name in record.pictures)),
         ("Made", f"{when(entry.made, minutes)} · " + " ".join(str(each) for each in _maker(record))),
     ]
-    rows = "".join(
-        f"<tr><th scope='row'>{_safe(name)}</th><td>{_safe(value)}</td></tr>" for name, value in told
-    )
-    return f'<div class="history-table"><table><tbody>{rows}</tbody></table></div>'
+    rows = "".join(f"<dt>{_safe(name)}</dt><dd>{_safe(value)}</dd>" for name, value in told)
+    return f'<dl class="settings">{rows}</dl>'
 
 
 def differences_table(first: Entry, second: Entry) -> str:
@@ -84,9 +82,7 @@ def differences_table(first: Entry, second: Entry) -> str:
         for name, one, other in rows
     )
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("What differs", "Left", "Right"))
-    return (
-        f'<div class="history-table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    return f'<table class="differ"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def name_in_words(name: str, *records: Record) -> str:
@@ -170,7 +166,8 @@ def _value(value: Any) -> str:
 
 
 def _maker(record: Record) -> list[Any]:
-    return [record.bundle[name] for name in ("name", "device", "dtype") if name in record.bundle]
+    told = [record.bundle[name] for name in ("name", "device", "dtype") if name in record.bundle]
+    return [*told, "· untrained weights"] if record.bundle.get("untrained") else told
 
 
 def _safe(text: str) -> str:
