@@ -162,7 +162,7 @@ def test_a_comparison_is_the_form_with_one_picture_and_its_seed_per_cell(studio,
     assert {cell.request.identity_strength for cell in grid.cells} == {0.0, 0.4, 0.8}
 
 
-def test_faces_that_vary_need_none_in_the_form(photo, tmp_path):
+def test_faces_that_vary_need_none_in_the_form(studio, photo, tmp_path):
     draw_photo(2).save(tmp_path / "grace.png")
     faces = Entered("people.0.references", photos=[(str(photo), None), (str(tmp_path / "grace.png"), None)])
     grid = read_grid(form(None), rows(faces), studio)

@@ -1,4 +1,4 @@
-"""Comparing settings in Chromium, from the choice of what varies to two cells beside each other. On the fake engine."""
+"""Comparing settings in Chromium, from the choice of what varies to two cells side by side. On the fake engine."""
 
 import json
 import re
@@ -17,11 +17,11 @@ def open_compare(page: Page, face) -> None:
     expect(page.locator("#compare-outlook")).to_contain_text("4 cells: 4 columns.")
 
 
-def vary(page: Page, place: str, title: str, values: str) -> None:
+def vary(page: Page, place: str, title: str, about: str, values: str) -> None:
+    """Choose what varies, wait for the row to follow (its help begins with `about`), and give values."""
     driver.choose(page, f"compare-{place}", title)
-    box = page.locator(f"#compare-{place}-values textarea")
-    expect(box).to_be_visible()
-    box.fill(values)
+    expect(page.locator(f"#compare-{place}-help")).to_contain_text(about)
+    page.locator(f"#compare-{place}-values textarea").fill(values)
 
 
 def cell(page: Page, name: str):
@@ -31,7 +31,7 @@ def cell(page: Page, name: str):
 def test_settings_are_compared_looked_at_and_used(visit, engine, photos, tmp_path):
     page = visit()
     open_compare(page, photos["face"])
-    vary(page, "y", "Style", "Waterkolor")
+    vary(page, "y", "Style", "A style preset", "Waterkolor")
     expect(page.locator("#compare-y-help")).to_contain_text("no “Waterkolor” here")
     page.locator("#compare-y-values textarea").fill("Watercolor | Film Noir")
     expect(page.locator("#compare-outlook")).to_contain_text("8 cells: 4 columns × 2 rows.")
@@ -75,7 +75,7 @@ def test_a_cancelled_comparison_keeps_its_cells_and_goes_on(visit, held_engine, 
     page = visit()
     open_compare(page, photos["face"])
     held_engine.gate.set()
-    vary(page, "x", "Steps", "3 | 4")
+    vary(page, "x", "Steps", "More steps: slower", "3 | 4")
     driver.press(page, "Start comparison")
     expect(page.locator("#compare-status")).to_contain_text("2 made")
     held_engine.gate.clear()
