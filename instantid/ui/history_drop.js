@@ -2,11 +2,15 @@
   // A PNG that is dropped anywhere but into a box for photos goes to the button that restores settings.
   if (window.instantidDrop) return;
   window.instantidDrop = true;
-  const input = () => document.querySelector('#restore-png input[type=file], input#restore-png');
-  const takes = target => target.closest?.('.photos, .image-container, input[type=file], [aria-dropeffect], .block:has(> * input[type=file])');
+  // Gradio 6 puts an upload button's input beside it.
+  const input = () => document.querySelector('input[type=file]:has(+ #restore-png)');
+  const takes = target => {   // a box that takes files; groups are blocks as well, with boxes in them
+    const box = target.closest?.('.block');
+    return box?.querySelector('input[type=file]') && !box.querySelector('.block');
+  };
   const hint = document.createElement('div');
   hint.id = 'drop-hint';
-  hint.textContent = 'Drop a picture made here to restore its settings; on a box of photos it is a photo.';
+  hint.textContent = 'Drop a picture made here to restore its settings.';
   hint.hidden = true;
   document.body.append(hint);
   let hiding;

@@ -16,7 +16,7 @@ DROP = """([data, place]) => {
   given.items.add(new File([bytes], 'mine.png', {type: 'image/png'}));
   const told = ['dragover', 'drop'].map(kind => {
     const event = new DragEvent(kind, {dataTransfer: given, bubbles: true, cancelable: true});
-    document.querySelector(place).dispatchEvent(event);
+    (document.querySelector(`${place} button`) ?? document.querySelector(place)).dispatchEvent(event);
     return document.querySelector('#drop-hint').hidden;
   });
   return told;
@@ -94,7 +94,12 @@ def test_a_picture_dropped_on_the_page_or_uploaded_restores_its_settings(visit, 
     data = base64.b64encode(mine.read_bytes()).decode()
 
     other = visit()
-    assert other.evaluate(DROP, [data, "#masthead"]) == [False, True]
+    expect(other.locator("#drop-hint")).to_be_attached()
+    assert other.evaluate(DROP, [data, "#people-box"]) == [True, True]  # there it is a photo
+    expect(other.locator("#people-box img").first).to_be_attached()
+    expect(prompt_of(other)).to_have_value("")
+    other.locator("#people-box").get_by_label("Clear").click()
+    assert other.evaluate(DROP, [data, "#people-group"]) == [False, True]
     expect(prompt_of(other)).to_have_value("a king in a palace")
     expect(driver.status(other)).to_contain_text("Add, as a file of ours holds no photos: face photo.")
     assert driver.seed(other) == made
