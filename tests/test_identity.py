@@ -24,7 +24,7 @@ THREE_LEVELS = dataclasses.replace(
     mini.TINY,
     name="three",
     channels=(32, 32, 64),
-    transformer_layers=(1, 1, 2),
+    transformer_layers=(0, 1, 2),
     heads=(2, 2, 4),
     embedding=128,
 )

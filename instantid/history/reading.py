@@ -1,6 +1,7 @@
 """What is read out of a history: the entries that match, what two pictures differ in, a zip to take along."""
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,9 @@ from .store import Entry, History, explained
 
 
 def matching(entries: Sequence[Entry], words: str = "", likeness: float = 0.0) -> list[Entry]:
-    """Those that have all the words in their prompt, style, seed, base model or bundle, in any case.
+    """Those that have all the words in their prompt, style, seed, recipe, base model or bundle.
+
+    Case does not count, and the start of a word is enough.
 
     Args:
         likeness: the least there may be; above 0, pictures of which it is not known are left out.
@@ -22,7 +25,7 @@ def matching(entries: Sequence[Entry], words: str = "", likeness: float = 0.0) -
         entry
         for entry in entries
         if (likeness <= 0 or (entry.likeness is not None and entry.likeness >= likeness))
-        and all(word in _searched(entry) for word in wanted)
+        and all(re.search(rf"\b{re.escape(word)}", _searched(entry)) for word in wanted)
     ]
 
 

@@ -149,6 +149,7 @@ def _build_row(studio: Studio, place: str) -> Row:
             choices_of(variables),
             value=chosen.name if chosen else "",
             label=f"{place.upper()}: what varies along the {DIRECTIONS[place]}",
+            info="Type to search." if place == "x" else "Leave it at nothing for one less.",
             interactive=True,
             elem_id=f"compare-{place}",
         )
@@ -158,6 +159,7 @@ def _build_row(studio: Studio, place: str) -> Row:
             text = gr.Textbox(
                 first_values(chosen, studio) if chosen else "",
                 label=f"Values of {place.upper()}",
+                info="A range, or a list with | between.",
                 lines=1,
                 max_lines=8,
                 visible=bool(chosen),
