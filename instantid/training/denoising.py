@@ -117,24 +117,32 @@ class Denoiser(nn.Module):
             mid_block_additional_residual=middle,
         ).sample
 
-    def loss(self, latents: torch.Tensor, conditions: Conditions) -> torch.Tensor:
-        """The weighted error of one prediction for each of b latents, at timesteps spread over the schedule."""
+    def loss(
+        self, latents: torch.Tensor, conditions: Conditions, where: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The error of one prediction for each of b latents, at timesteps spread over the schedule.
+
+        Asked for the noise, min-SNR weights it; asked for v, nothing does, or hardly anything would be learned where
+        noise is strong, and there it is decided what is painted.
+
+        Args:
+            where: (b, 1, h, w) how much each place counts; None: all alike.
+        """
         b, steps = len(latents), self._schedule.config.num_train_timesteps
         spread = (torch.randperm(b) + torch.rand(b)) / b  # each part of the schedule gets its share
         timesteps = (spread * steps).long().clamp(max=steps - 1).to(latents.device)
         noise = torch.randn_like(latents)
         noisy = self._schedule.add_noise(latents, noise, timesteps)
         predicted = self.predict(noisy, timesteps, conditions)
-        snr = self._snr[timesteps]
         if self._schedule.config.prediction_type == "v_prediction":
-            wanted, weight = (
-                self._schedule.get_velocity(latents, noise, timesteps),
-                snr.clamp(max=SIGNAL_LIMIT) / (snr + 1),
-            )
+            wanted, weight = self._schedule.get_velocity(latents, noise, timesteps), 1.0
         else:
+            snr = self._snr[timesteps]
             wanted, weight = noise, snr.clamp(max=SIGNAL_LIMIT) / snr
-        errors = F.mse_loss(predicted.float(), wanted, reduction="none").mean(dim=(1, 2, 3))
-        return (weight * errors).mean()
+        errors = F.mse_loss(predicted.float(), wanted, reduction="none")
+        if where is not None:
+            errors = errors * where / where.mean(dim=(1, 2, 3), keepdim=True)
+        return (weight * errors.mean(dim=(1, 2, 3))).mean()
 
     @torch.no_grad()
     def paint(

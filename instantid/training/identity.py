@@ -54,6 +54,7 @@ class Options(Frozen):
         description="How often the embedding is of other pictures of the person: none of this one's light or hair.",
     )
     references: int = Field(4, description="At most so many other pictures, averaged.")
+    face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
 
 
 class IdentityTask(nn.Module):
@@ -107,7 +108,8 @@ class IdentityTask(nn.Module):
         )
         self._attend(adapter)
         given = self.conditions(conditions, faces, chosen, net)
-        return {"loss": denoiser.loss(latents, given)}
+        where = None if plain else 1 + (options.face_weight - 1) * self._inside(chosen, latents)
+        return {"loss": denoiser.loss(latents, given, where)}
 
     def sheet(self) -> Image.Image:
         """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none."""
@@ -134,6 +136,16 @@ class IdentityTask(nn.Module):
         name_part(bundle, "identitynet", NET, began_as="base" if fresh else "identitynet")
         if self._options.with_base:
             write_base(bundle, {"unet": plain_unet(denoiser.unet), "text_encoder": denoiser.text_encoder})
+
+    def _inside(self, chosen: np.ndarray, latents: torch.Tensor) -> torch.Tensor:
+        """(b, 1, h, w): 1 where a latent's middle lies in the picture's face box, else 0."""
+        boxes = torch.from_numpy(self._prepared.boxes[chosen]).to(latents.device) / self._prepared.size
+        left, top, right, bottom = (side[:, None] for side in boxes.T)
+        height, width = latents.shape[-2:]
+        y = (torch.arange(height, device=latents.device) + 0.5) / height
+        x = (torch.arange(width, device=latents.device) + 0.5) / width
+        down, across = (y >= top) & (y <= bottom), (x >= left) & (x <= right)
+        return (down[:, None, :, None] & across[:, None, None, :]).to(latents.dtype)
 
     def _embedding(self, index: int) -> torch.Tensor:
         """(d,): of this picture, or the mean over a few others of the same person."""
