@@ -86,7 +86,7 @@ def test_blocks_are_found_in_a_unet_of_any_size(sdxl_unet, unet, style, layout):
         unet = sdxl_unet
     else:
         with torch.device("meta"):
-            unet = mini._unet({"mini": mini.MINI, "tiny": mini.TINY}[unet])
+            unet = mini.models.unet({"mini": mini.MINI, "tiny": mini.TINY}[unet])
     assert blocks(unet, "style") == {style}
     assert blocks(unet, "layout") == {layout}
     assert blocks(unet, "style and layout") == {style, layout}
