@@ -6,6 +6,7 @@ say so.
 """
 
 from .adapters import HEAD_WIDTH as HEAD_WIDTH
+from .building import LICENCE as LICENCE
 from .building import build as build
 from .models import map_channels as map_channels
 from .sizes import LARGE as LARGE
