@@ -118,7 +118,12 @@ class Denoiser(nn.Module):
         ).sample
 
     def loss(
-        self, latents: torch.Tensor, conditions: Conditions, where: torch.Tensor | None = None
+        self,
+        latents: torch.Tensor,
+        conditions: Conditions,
+        where: torch.Tensor | None = None,
+        *,
+        draw: float = 1.0,
     ) -> torch.Tensor:
         """The error of one prediction for each of b latents, at timesteps spread over the schedule.
 
@@ -127,10 +132,11 @@ class Denoiser(nn.Module):
 
         Args:
             where: (b, 1, h, w) how much each place counts; None: all alike.
+            draw: exponent of what the timesteps are drawn by; below 1, strong noise comes more often.
         """
         b, steps = len(latents), self._schedule.config.num_train_timesteps
         spread = (torch.randperm(b) + torch.rand(b)) / b  # each part of the schedule gets its share
-        timesteps = (spread * steps).long().clamp(max=steps - 1).to(latents.device)
+        timesteps = (spread**draw * steps).long().clamp(max=steps - 1).to(latents.device)
         noise = torch.randn_like(latents)
         noisy = self._schedule.add_noise(latents, noise, timesteps)
         predicted = self.predict(noisy, timesteps, conditions)

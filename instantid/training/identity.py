@@ -54,6 +54,12 @@ class Options(Frozen):
         description="How often the embedding is of other pictures of the person: none of this one's light or hair.",
     )
     references: int = Field(4, description="At most so many other pictures, averaged.")
+    draw: float = Field(
+        1.0,
+        gt=0,
+        description="Exponent of the draw of timesteps: below 1, strong noise, where it is decided who is painted, "
+        "comes more often.",
+    )
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
 
 
@@ -109,7 +115,7 @@ class IdentityTask(nn.Module):
         self._attend(adapter)
         given = self.conditions(conditions, faces, chosen, net)
         where = None if plain else 1 + (options.face_weight - 1) * self._inside(chosen, latents)
-        return {"loss": denoiser.loss(latents, given, where)}
+        return {"loss": denoiser.loss(latents, given, where, draw=options.draw)}
 
     def sheet(self) -> Image.Image:
         """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none."""
