@@ -40,6 +40,21 @@ class Source:
         return self.strength if self.layers is None or self.layers(name) else 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """What one adapter of a pipeline adds in a call.
+
+    Args:
+        sources: none: it is off.
+        width: of its embeddings.
+        negative: (width,) what guidance leads away from; None: zeros, as the adapters were trained with.
+    """
+
+    sources: Sequence[Source]
+    width: int
+    negative: torch.Tensor | None = None
+
+
 def attach(pipeline: DiffusionPipeline, adapters: Sequence[StateDict]) -> None:
     """Load adapters into `pipeline`, natively and all at once. `detach` undoes it exactly."""
     if pipeline.unet.encoder_hid_proj is not None:
@@ -56,24 +71,22 @@ def detach(pipeline: DiffusionPipeline) -> None:
     pipeline.unet.encoder_hid_proj = None
 
 
-def embeddings(
-    sources: Sequence[Source], width: int, *, guided: bool, negative: torch.Tensor | None = None
-) -> torch.Tensor:
+def embeddings(branch: Branch, *, guided: bool) -> torch.Tensor:
     """Lay out one adapter's sources as `ip_adapter_image_embeds` wants them.
 
+    Without sources an embedding of zeros stands in, and is not attended to.
+
     Args:
-        width: of the adapter's embeddings; without sources, one of zeros stands in, and is not attended to.
         guided: by CFG; then the unconditional half comes first.
-        negative: (width,) what guidance leads away from; None: zeros, as the adapters were trained with.
 
     Returns:
         (2, n, 1, width), or (1, n, 1, width) where the call is not guided; float32 on the CPU.
     """
-    rows = [source.embedding for source in sources] or [torch.zeros(width)]
+    rows = [source.embedding for source in branch.sources] or [torch.zeros(branch.width)]
     positive = torch.stack(rows)[None, :, None].float()  # (1, n, 1, width)
     if not guided:
         return positive
-    away = torch.zeros(width) if negative is None else negative
+    away = torch.zeros(branch.width) if branch.negative is None else branch.negative
     return torch.cat([away.expand_as(positive), positive])
 
 

@@ -158,7 +158,7 @@ class Engine:
             report(0, note="Preparing")
             with clock("models"):
                 loaded = self._loaded(request)
-                notes = loaded.tuning.use(self._loras(request), self._inversions(request))
+                notes = loaded.lay(request, self._loras(request), self._inversions(request))
                 guides = self._controlnets.guides(request.controls, maps, loaded.pipeline.unet)
                 notes += pictures.idle(guides, request)
             with clock("prompt"):
@@ -166,15 +166,14 @@ class Engine:
                 words = self._styled(request)
                 text = loaded.text(*words, self.plan)
                 notes += loaded.tuning.unused(*words)
-                style = loaded.style_sources(request, self.plan)
+                others = loaded.others(request, self.plan)
             painter = Painter(
                 pipeline=loaded.pipeline,
                 identity=loaded.identity,
                 plan=self.plan,
                 request=request,
                 text=text,
-                style=style,
-                style_width=loaded.style_width,
+                others=others,
                 scheduler=lambda: schedulers.build(
                     request.scheduler,
                     loaded.scheduler_config,

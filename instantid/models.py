@@ -1,6 +1,8 @@
 """The models of one base: a pipeline with its adapters, and what belongs to them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +11,7 @@ from diffusers import StableDiffusionXLControlNetPipeline
 from . import identity, loading, prompts, style_reference
 from .acceleration import Plan
 from .adapter_file import check_style_fit, read_style_adapter, style_width
-from .branches import Source
+from .branches import Branch, Source
 from .bundles import Bundle
 from .memo import Memo
 from .preview import Preview
@@ -47,13 +49,26 @@ class Models:
 
         return self._texts((prompt, negative_prompt, self.tuning.active), encode)
 
-    def style_sources(self, request: Request, plan: Plan) -> list[Source] | None:
-        """What the request's style and layout pictures add; None where no style adapter is attached.
+    def lay(
+        self, request: Request, loras: Sequence[tuple[Path, float]], inversions: Sequence[Path]
+    ) -> list[str]:
+        """Lay over the weights exactly what a request asks for; what is in place already stays.
 
-        The image encoder, 3.7 GB in SDXL's case, is loaded at the first style picture.
+        Returns:
+            What did not go as one might expect, in sentences.
         """
+        return self.tuning.use(loras, inversions)
+
+    def others(self, request: Request, plan: Plan) -> list[Branch]:
+        """What the adapters beside the identity's add to the pictures of a request, in their order."""
+        if self.style_width is None and not style_reference.is_asked(request):
+            return []
+        return [Branch(self._style_sources(request, plan), self.style_width)]
+
+    def _style_sources(self, request: Request, plan: Plan) -> list[Source]:
+        """The image encoder, 3.7 GB in SDXL's case, is loaded at the first style picture."""
         if not style_reference.is_asked(request):
-            return None if self.style_width is None else []
+            return []
         if self._encoder is None:
             self._encoder = style_reference.StyleEncoder(
                 loading.load_image_encoder(self.bundle, plan.dtype),

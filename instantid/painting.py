@@ -55,7 +55,7 @@ class Painter:
     Args:
         pipeline: of the models; it stays as it is.
         text: the prompts, on the plan's device.
-        style: sources of the style adapter; None where the pipeline has none.
+        others: what the adapters beside the identity's add, in the order in which they were attached.
         scheduler: makes a fresh one.
     """
 
@@ -64,8 +64,7 @@ class Painter:
     plan: Plan
     request: Request
     text: PromptEmbeddings
-    style: Sequence[branches.Source] | None
-    style_width: int
+    others: Sequence[branches.Branch]
     scheduler: Callable[[], SchedulerMixin]
     preview: Preview
 
@@ -92,12 +91,8 @@ class Painter:
         sitters = self._sitters(there, people)
         negative = remedies.noise_face(self.identity.embedding_size, request.negative_noise, seed)
         text = remedies.perturbed(self.text, request.perturbed_negative, seed)
-        faces = self.identity.sources(sitters)
-        adapters, widths, negatives = [faces], [self.identity.embedding_size], [negative]
-        if self.style is not None:
-            adapters.append(self.style)
-            widths.append(self.style_width)
-            negatives.append(None)
+        faces = branches.Branch(self.identity.sources(sitters), self.identity.embedding_size, negative)
+        adapters = [faces, *self.others]
         pipeline = self._pipeline(start, Nets(self.identity.net, guides))
 
         def after_step(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +102,7 @@ class Painter:
         with ExitStack() as lent:
             lent.callback(acceleration.release, pipeline)
             lent.enter_context(self.identity.lend(sitters, negative))
-            lent.enter_context(branches.lend(pipeline, adapters, there.size))
+            lent.enter_context(branches.lend(pipeline, [branch.sources for branch in adapters], there.size))
             lent.enter_context(
                 remedies.rescaled_guidance(pipeline.unet, request.guidance_scale, request.cfg_rescale)
             )
@@ -118,8 +113,8 @@ class Painter:
                 negative_pooled_prompt_embeds=text.negative_pooled_prompt_embeds if guided else None,
                 ip_adapter_image_embeds=[
                     # diffusers moves ready embeddings to the device, and leaves their precision to the caller.
-                    branches.embeddings(sources, width, guided=guided, negative=away).to(pipeline.unet.dtype)
-                    for sources, width, away in zip(adapters, widths, negatives, strict=True)
+                    branches.embeddings(branch, guided=guided).to(pipeline.unet.dtype)
+                    for branch in adapters
                 ],
                 controlnet_conditioning_scale=[1.0, *(guide.strength for guide in guides)],
                 control_guidance_start=[0.0, *(guide.start for guide in guides)],

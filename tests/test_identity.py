@@ -113,7 +113,9 @@ def paint(
             prompt="a man",
             image=Image.new("RGB", size),
             ip_adapter_image_embeds=[
-                branches.embeddings(sources, attached.embedding_size, guided=guidance_scale > 1)
+                branches.embeddings(
+                    branches.Branch(sources, attached.embedding_size), guided=guidance_scale > 1
+                )
             ],
             controlnet_conditioning_scale=1.0,
             num_inference_steps=steps,
@@ -479,9 +481,8 @@ def test_diffusers_takes_a_column_as_it_is():
 def test_noise_to_lead_away_from_reaches_both_ways_in(attached, embedding):
     noise = torch.rand(attached.embedding_size, generator=torch.Generator().manual_seed(3))
     assert torch.equal(attached.tokens(embedding, noise)[0], attached.tokens(noise.numpy())[1])
-    rows = branches.embeddings(
-        [branches.Source(torch.from_numpy(embedding), 1.0)] * 2, len(embedding), guided=True, negative=noise
-    )
+    twice = [branches.Source(torch.from_numpy(embedding), 1.0)] * 2
+    rows = branches.embeddings(branches.Branch(twice, len(embedding), noise), guided=True)
     assert rows.shape == (2, 2, 1, len(embedding))
     assert torch.equal(rows[0], noise.expand(2, 1, -1))
     assert torch.equal(rows[1], torch.from_numpy(embedding).expand(2, 1, -1))
