@@ -145,7 +145,10 @@ def test_it_learns_looks_with_the_unet_as_it_was_and_goes_on_with_what_it_wrote(
         latents = torch.from_numpy(prepared.latents([9, 10, 11])).float()
         torch.manual_seed(5)
         with torch.no_grad():
-            losses = [task.denoiser.loss(latents, _given(told, task._embeddings(pictures))) for _ in range(8)]
+            losses = [
+                task.denoiser.loss(latents, _given(told, task._embeddings(pictures)), task._options)
+                for _ in range(8)
+            ]
         return float(sum(losses))
 
     def telling() -> float:

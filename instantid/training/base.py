@@ -9,8 +9,7 @@ from PIL import Image
 from pydantic import Field
 from torch import nn
 
-from ..people import Frozen
-from .denoising import Denoiser, without_text
+from .denoising import Denoiser, Noise, without_text
 from .loop import Figures
 from .prepared import Prepared
 from .sheets import lay_out
@@ -19,7 +18,7 @@ from .starts import write_base
 KINDS = {"full": 0.5, "short": 0.3, "terse": 0.2}  # of captions, and how often each is read
 
 
-class Options(Frozen):
+class Options(Noise):
     """Of the base's stage."""
 
     drop_text: float = Field(0.1, description="How often the text is left out, which guidance needs.")
@@ -56,7 +55,8 @@ class BaseTask(nn.Module):
         records = [self._prepared.records[i] for i in chosen]
         conditions = denoiser.read([drawn_caption(record) for record in records], records)
         dropped = torch.rand(len(chosen), device=latents.device) < self._options.drop_text
-        return {"loss": denoiser.loss(latents, without_text(conditions, denoiser.read([""]), dropped))}
+        conditions = without_text(conditions, denoiser.read([""]), dropped)
+        return {"loss": denoiser.loss(latents, conditions, self._options)}
 
     def sheet(self) -> Image.Image:
         """Pictures by captions; above them those that the captions are about."""

@@ -19,12 +19,11 @@ from .. import bundles
 from ..errors import InvalidRequest
 from ..guides import UNION_KINDS
 from ..loading import load_controlnet
-from ..people import Frozen
 from ..request import Control, ControlName
 from .base import drawn_caption
 from .beginnings import begin_controlnet
 from .bundle_file import name_part
-from .denoising import Conditions, Denoiser, without_text
+from .denoising import Conditions, Denoiser, Noise, without_text
 from .loop import Figures
 from .maps import Maps
 from .prepared import Prepared
@@ -35,7 +34,7 @@ UNION_TYPES = 6  # of xinsir's Union model; the engine knows three of them
 Kinds = tuple[ControlName, ...]
 
 
-class Options(Frozen):
+class Options(Noise):
     """Of the control stage."""
 
     kinds: Kinds = Field(
@@ -105,7 +104,9 @@ class ControlTask(nn.Module):
         dropped = torch.rand(len(chosen), device=latents.device) < self._options.drop_text
         conditions = without_text(conditions, denoiser.read([""]), dropped)
         told = [_some(self._kinds(i)) for i in chosen]
-        return {"loss": denoiser.loss(latents, self._guided(conditions, chosen, told, vary=True))}
+        return {
+            "loss": denoiser.loss(latents, self._guided(conditions, chosen, told, vary=True), self._options)
+        }
 
     def sheet(self) -> Image.Image | None:
         """The pictures; below, each kind of map and what it gives, what all give together, and what none gives."""

@@ -10,14 +10,31 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, EulerDiscreteScheduler
+from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
 from .. import bundles, loading
+from ..errors import InvalidRequest
 from ..identity import IdentityNet
+from ..people import Frozen
 from .autoencoder import as_pictures
 
-SIGNAL_LIMIT = 5.0  # of min-SNR weighting (Hang et al. 2023, 2303.09556)
+
+class Noise(Frozen):
+    """How every stage that takes noise out draws and weights it. The papers behind InstantID do neither."""
+
+    min_snr: float = Field(
+        0.0,
+        ge=0,
+        description="Min-SNR weighting's γ, 5 in its paper (2303.09556); 0: none. Not with v-prediction.",
+    )
+    draw: float = Field(
+        1.0,
+        gt=0,
+        description="Exponent of the draw of timesteps: below 1, strong noise, where it is decided what is painted, "
+        "comes more often.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,34 +138,36 @@ class Denoiser(nn.Module):
         self,
         latents: torch.Tensor,
         conditions: Conditions,
+        options: Noise,
         where: torch.Tensor | None = None,
-        *,
-        draw: float = 1.0,
     ) -> torch.Tensor:
         """The error of one prediction for each of b latents, at timesteps spread over the schedule.
 
-        Asked for the noise, min-SNR weights it; asked for v, nothing does, or hardly anything would be learned where
-        noise is strong, and there it is decided what is painted.
-
         Args:
             where: (b, 1, h, w) how much each place counts; None: all alike.
-            draw: exponent of what the timesteps are drawn by; below 1, strong noise comes more often.
         """
         b, steps = len(latents), self._schedule.config.num_train_timesteps
         spread = (torch.randperm(b) + torch.rand(b)) / b  # each part of the schedule gets its share
-        timesteps = (spread**draw * steps).long().clamp(max=steps - 1).to(latents.device)
+        timesteps = (spread**options.draw * steps).long().clamp(max=steps - 1).to(latents.device)
         noise = torch.randn_like(latents)
         noisy = self._schedule.add_noise(latents, noise, timesteps)
         predicted = self.predict(noisy, timesteps, conditions)
-        if self._schedule.config.prediction_type == "v_prediction":
-            wanted, weight = self._schedule.get_velocity(latents, noise, timesteps), 1.0
-        else:
-            snr = self._snr[timesteps]
-            wanted, weight = noise, snr.clamp(max=SIGNAL_LIMIT) / snr
+        by_velocity = self._schedule.config.prediction_type == "v_prediction"
+        wanted = self._schedule.get_velocity(latents, noise, timesteps) if by_velocity else noise
         errors = F.mse_loss(predicted.float(), wanted, reduction="none")
         if where is not None:
             errors = errors * where / where.mean(dim=(1, 2, 3), keepdim=True)
-        return (weight * errors.mean(dim=(1, 2, 3))).mean()
+        errors = errors.mean(dim=(1, 2, 3))
+        if options.min_snr:
+            if by_velocity:
+                # Where noise is strong hardly anything would be learned, and there it is decided what is painted.
+                raise InvalidRequest(
+                    "min_snr weights what predicts the noise; this base predicts v, whose plain error is weighted "
+                    "already. Leave min_snr at 0."
+                )
+            snr = self._snr[timesteps]
+            errors = errors * snr.clamp(max=options.min_snr) / snr
+        return errors.mean()
 
     @torch.no_grad()
     def paint(

@@ -20,12 +20,11 @@ from ..adapter_file import StateDict, check_fit, read_adapter
 from ..errors import BundleError
 from ..face_drawing import draw_keypoints
 from ..identity import IdentityNet
-from ..people import Frozen
 from .adapters import attention_like_text, fresh_projector, learn_adapter, plain_unet, published
 from .base import drawn_caption
 from .beginnings import begin_controlnet
 from .bundle_file import name_part
-from .denoising import Conditions, Denoiser, without_text
+from .denoising import Conditions, Denoiser, Noise, without_text
 from .loop import Figures
 from .prepared import Prepared
 from .sheets import lay_out
@@ -35,7 +34,7 @@ ADAPTER = "ip-adapter.bin"
 NET = "ControlNetModel"
 
 
-class Options(Frozen):
+class Options(Noise):
     """Of the identity stage."""
 
     fresh: bool = Field(True, description="Begin with IdentityNet and attention copied from the UNet.")
@@ -54,12 +53,6 @@ class Options(Frozen):
         description="How often the embedding is of other pictures of the person: none of this one's light or hair.",
     )
     references: int = Field(4, description="At most so many other pictures, averaged.")
-    draw: float = Field(
-        1.0,
-        gt=0,
-        description="Exponent of the draw of timesteps: below 1, strong noise, where it is decided who is painted, "
-        "comes more often.",
-    )
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
 
 
@@ -115,7 +108,7 @@ class IdentityTask(nn.Module):
         self._attend(adapter)
         given = self.conditions(conditions, faces, chosen, net)
         where = None if plain else 1 + (options.face_weight - 1) * self._inside(chosen, latents)
-        return {"loss": denoiser.loss(latents, given, where, draw=options.draw)}
+        return {"loss": denoiser.loss(latents, given, options, where)}
 
     def sheet(self) -> Image.Image:
         """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none."""

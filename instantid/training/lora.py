@@ -21,9 +21,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..errors import InvalidRequest
-from ..people import Frozen
 from .base import drawn_caption
-from .denoising import Denoiser
+from .denoising import Denoiser, Noise
 from .loop import Figures
 from .people.looks import PHOTO
 from .prepared import Prepared
@@ -37,7 +36,7 @@ CAPTION = "{caption}"
 Tuned = UNet2DConditionModel | PreTrainedModel
 
 
-class Options(Frozen):
+class Options(Noise):
     """Of the LoRA stage."""
 
     name: str = Field(
@@ -118,7 +117,8 @@ class LoraTask(nn.Module):
     def _loss(self, chosen: np.ndarray, prompt: str) -> torch.Tensor:
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(self.denoiser.unet.device)
         records = [self._prepared.records[i] for i in chosen]
-        return self.denoiser.loss(latents, self.denoiser.read(self._texts(chosen, prompt), records))
+        told = self.denoiser.read(self._texts(chosen, prompt), records)
+        return self.denoiser.loss(latents, told, self._options)
 
     def _texts(self, chosen: np.ndarray, prompt: str) -> list[str]:
         if CAPTION not in prompt:

@@ -25,13 +25,12 @@ from .. import acceleration, branches, bundles, loading
 from ..adapter_file import STYLE_TOKENS, StateDict, check_style_fit, read_style_adapter, style_width
 from ..bundles import Bundle
 from ..errors import BundleError
-from ..people import Frozen
 from ..request import StyleMode
 from ..style_reference import acts_in
 from .adapters import attention_like_text, learn_adapter, published
 from .base import drawn_caption
 from .bundle_file import name_part
-from .denoising import Conditions, Denoiser, without_text
+from .denoising import Conditions, Denoiser, Noise, without_text
 from .loop import Figures
 from .people.captions import COUNTS
 from .prepared import Prepared, embed_pictures
@@ -42,7 +41,7 @@ ADAPTER = "ip-adapter-style.safetensors"
 WITH_LAYOUT = ("layout", "style and layout")  # modes that only the picture itself can teach
 
 
-class Options(Frozen):
+class Options(Noise):
     """Of the style stage."""
 
     fresh: bool = Field(
@@ -126,7 +125,7 @@ class StyleTask(nn.Module):
         )
         pictures = self._embeddings(read) * ((dropped == 1) | (dropped == 3))[:, None]
         self._act(mode)
-        return {"loss": denoiser.loss(latents, _given(conditions, pictures))}
+        return {"loss": denoiser.loss(latents, _given(conditions, pictures), options)}
 
     def sheet(self) -> Image.Image:
         """Style pictures; below, people painted after them in each mode that is learned, and after none."""
