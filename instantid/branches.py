@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
 from diffusers.models.attention_processor import IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
 from torch.nn import functional as F
 
@@ -63,6 +64,48 @@ def attach(pipeline: DiffusionPipeline, adapters: Sequence[StateDict]) -> None:
     pipeline.load_ip_adapter(list(adapters), subfolder=none, weight_name=none, image_encoder_folder=None)
 
 
+def add(pipeline: DiffusionPipeline, adapter: StateDict) -> None:
+    """Put one more adapter behind those of `attach`, which stay as they are. `remove` undoes it exactly.
+
+    diffusers takes adapters all at once, and would want the others' files again. New weights lie on the CPU, so
+    placing (`acceleration.place`) comes after this.
+    """
+    unet = pipeline.unet
+    numbers = {name: number for number, name in enumerate(unet.attn_processors)}
+    projector = unet._convert_ip_adapter_image_proj_to_diffusers(adapter["image_proj"]).cpu()
+    made = []
+    for name, attention in _image_attentions(unet):
+        number = numbers[f"{name}.processor"]
+        weights = (adapter["ip_adapter"][f"{number}.{key}.weight"] for key in ("to_k_ip", "to_v_ip"))
+        made.append((attention.processor, *(_linear(weight, unet.dtype) for weight in weights)))
+    unet.encoder_hid_proj.image_projection_layers.append(projector)
+    for processor, keys, values in made:
+        processor.to_k_ip.append(keys)
+        processor.to_v_ip.append(values)
+        processor.num_tokens = [*processor.num_tokens, projector.num_tokens]
+        processor.scale = [*processor.scale, 0.0]
+    _maybe_remove_and_reapply_group_offloading(unet)  # its hooks hold on to the layers they were made for
+
+
+def remove(pipeline: DiffusionPipeline) -> None:
+    """Take the last adapter out again: the pipeline is as it was before `add`."""
+    unet = pipeline.unet
+    del unet.encoder_hid_proj.image_projection_layers[-1]
+    for _, attention in _image_attentions(unet):
+        processor = attention.processor
+        del processor.to_k_ip[-1], processor.to_v_ip[-1]
+        processor.num_tokens, processor.scale = processor.num_tokens[:-1], processor.scale[:-1]
+    _maybe_remove_and_reapply_group_offloading(unet)
+
+
+def _linear(weight: torch.Tensor, dtype: torch.dtype) -> torch.nn.Linear:
+    """Without a bias, on the CPU."""
+    out, into = weight.shape
+    layer = torch.nn.Linear(into, out, bias=False, device="meta")
+    layer.weight = torch.nn.Parameter(weight.to(dtype))
+    return layer
+
+
 def detach(pipeline: DiffusionPipeline) -> None:
     """Take the adapters out again: the pipeline is as it was before `attach`."""
     pipeline.unload_ip_adapter()
@@ -88,6 +131,18 @@ def embeddings(branch: Branch, *, guided: bool) -> torch.Tensor:
         return positive
     away = torch.zeros(branch.width) if branch.negative is None else branch.negative
     return torch.cat([away.expand_as(positive), positive])
+
+
+def side_by_side(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
+    """What each of several pictures is given, as the pipelines take it for all of them at once.
+
+    Args:
+        pictures: each (h, …), the unconditional half first where there are two.
+
+    Returns:
+        (h * pictures, …): everyone's unconditional half first.
+    """
+    return torch.stack(list(pictures), dim=1).flatten(0, 1)
 
 
 @contextmanager

@@ -4,7 +4,9 @@ A request is taken apart into plain values and pictures, and changed or put toge
 of a picture and the command line have in common.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from .people import Face, Frozen, Photo, Portrait
@@ -36,6 +38,21 @@ def take_apart(value: Any, name: str = "") -> tuple[Any, dict[str, Source]]:
         return value
 
     return walk(value, name), pictures
+
+
+def but_for_seed(request: Frozen) -> Hashable:
+    """What requests have in common that differ in their seeds alone.
+
+    Pictures in memory are told apart as objects, not by what they show: the key is good for as long as they live.
+    """
+    settings, pictures = take_apart(request)
+    told = {
+        name: (picture.image if isinstance(picture.image, Path) else id(picture.image), picture.face)
+        if isinstance(picture, Photo)
+        else id(picture)
+        for name, picture in pictures.items()
+    }
+    return json.dumps(settings | {"seed": None}, sort_keys=True), tuple(told.items())
 
 
 def put_in(settings: Any, values: Mapping[str, Any]) -> Any:

@@ -8,7 +8,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from PIL import Image
 
 from . import (
     acceleration,
+    dotted,
     faces,
     images,
     loading,
@@ -30,14 +31,14 @@ from . import (
 from .acceleration import Plan
 from .bundles import Bundle
 from .controls import Annotators
-from .errors import BundleError, InvalidRequest, OutOfMemory
+from .errors import BundleError, InvalidRequest
 from .guides import ControlNets, active, check_control
 from .library import Library
 from .painting import Painter
 from .progress import Clock, OnStep, Reporter, Tell, stream
 from .request import MAX_SEED, Face, Request, Result, Step
 from .scene import Scene
-from .styles import Style, find_style, load_styles
+from .styles import Style, find_style, load_styles, styled
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Engine:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         placement: acceleration.Placement | None = None,
+        at_once: int | None = None,
         styles: Mapping[str, Style] | None = None,
         model_folders: Sequence[Path] = (),
     ) -> "Engine":
@@ -84,6 +86,8 @@ class Engine:
             device: "cuda", "mps" or "cpu"; None takes the fastest there is.
             dtype: None takes float16 on CUDA and float32 elsewhere.
             placement: None chooses by the memory that is free.
+            at_once: how many pictures that differ in their seeds alone to paint together, each as if it were painted
+                alone, but for rounding; with 1, to the bit. None: as many as a CUDA GPU has room for, else 1.
             styles: presets by name; None takes the ones that come along.
             model_folders: of ComfyUI, A1111 or plain ones: weights that requests may name, and parts of the bundle
                 that would have to be fetched.
@@ -95,7 +99,7 @@ class Engine:
         device = torch.device(device) if device else acceleration.choose_device()
         loaded = models.load(bundle, dtype or acceleration.choose_dtype(device))
         more = ControlNets(bundle).weight_bytes(loaded.pipeline.unet.dtype)
-        plan = acceleration.make_plan(loaded.pipeline, device, placement, extra=more)
+        plan = acceleration.make_plan(loaded.pipeline, device, placement, extra=more, at_once=at_once)
         finder = None
         if bundle.faces:
             # On a card that is short of memory the face models stay off it (InstantID#61).
@@ -131,22 +135,40 @@ class Engine:
             InstantIDError: something in the request or the bundle does not work; `Cancelled` where `on_step`
                 said so. The engine stays usable after either.
         """
-        if on_step is None:
-            return self._generate(request, None)
-        return self._generate(request, lambda step, total, preview, note: on_step(step, total, preview))
+
+        tell = on_step and (lambda step, total, preview, note: on_step(step, total, preview))
+        (result,) = self._generate([request], tell)
+        return result
 
     def stream(self, request: Request) -> Iterator[Step | Result]:
         """`generate` as a generator: a `Step` per step, then the `Result`.
 
         Closing it cancels the run and returns at once; see `progress.stream`.
         """
-        yield from stream(lambda tell: self._generate(request, tell))
+        yield from stream(lambda tell: self._generate([request], tell))
 
-    def _generate(self, request: Request, tell: Tell | None) -> Result:
-        with self._lock, _readable_memory_errors(request):
+    def stream_several(self, requests: Sequence[Request]) -> Iterator[Step | Result]:
+        """`stream` for requests that differ in their seeds alone: a `Result` for each, in order, once it is there.
+
+        Steps are counted over all of them. Timings of what was done for several at once are shares of it.
+
+        Raises:
+            InvalidRequest: they differ in more.
+            InstantIDError: as `generate`; results that came before stand.
+        """
+        if len({dotted.but_for_seed(request) for request in requests}) != 1:
+            raise InvalidRequest(
+                "Only requests that differ in their seeds alone are made together. Make the others one by one."
+            )
+        yield from stream(lambda tell: self._generate(requests, tell))
+
+    def _generate(self, requests: Sequence[Request], tell: Tell | None) -> Iterator[Result]:
+        """A `Result` for each of some requests that differ in their seeds alone, once it is there."""
+        with self._lock, acceleration.readable_memory_errors():
             clock = Clock()
-            request = self._with_defaults(request)
-            report = Reporter(tell, pictures.steps_in_all(request))
+            requests = [self._with_defaults(request) for request in requests]
+            request = requests[0]
+            report = Reporter(tell, len(requests) * pictures.steps_in_all(request))
             report(0, note="Reading the photos")
             with clock("faces"):
                 there = scene.read(request, self._finder, self._area(request))
@@ -163,7 +185,7 @@ class Engine:
                 notes += pictures.idle(guides, request)
             with clock("prompt"):
                 acceleration.place(self.plan, loaded.pipeline)
-                words = self._styled(request)
+                words = styled(self.styles, request)
                 text = loaded.text(*words, self.plan)
                 notes += loaded.tuning.unused(*words)
                 others = loaded.others(request, self.plan)
@@ -182,30 +204,43 @@ class Engine:
                 ),
                 preview=loaded.preview,
             )
-            with clock("pictures"):
-                # One by one: a run of four needs no more memory than one, and each repeats by its seed.
-                made = []
-                for i in range(request.images):
-                    picture, more = pictures.make(painter, there, guides, i, report, self._find, self._side)
-                    made.append(picture)
-                    notes += more
-            with clock("likeness"):
-                likeness = self._likeness(made, there)
-            return Result(
-                images=made,
-                seed=request.seed,
-                request=request,
-                timings=clock.seconds | {"total": sum(clock.seconds.values())},
-                control_maps=maps,
-                likeness=likeness,
-                notes=notes,
-                bundle={
-                    "name": self.bundle.name,
-                    "untrained": self.bundle.untrained,
-                    "device": self.plan.device.type,
-                    "dtype": str(self.plan.dtype).removeprefix("torch."),
-                },
-            )
+            seeds = [each.seed + i for each in requests for i in range(each.images)]
+            made = pictures.make(painter, there, guides, seeds, report, self._finder, self._side)
+            seconds = {stage: spent / len(requests) for stage, spent in clock.seconds.items()}
+            for each in requests:
+                own = request.replace(seed=each.seed)
+                yield self._result(own, list(islice(made, own.images)), there, maps, notes, seconds)
+
+    def _result(
+        self,
+        request: Request,
+        made: Sequence[pictures.Made],
+        there: Scene,
+        maps: Mapping[str, Image.Image],
+        notes: Sequence[str],
+        seconds: Mapping[str, float],
+    ) -> Result:
+        clock = Clock()
+        clock.seconds |= seconds | {"pictures": sum(each.seconds for each in made)}
+        with clock("likeness"):
+            likeness = pictures.likeness(made, there, self._finder)
+        at_once = max(each.at_once for each in made)
+        return Result(
+            images=[each.image for each in made],
+            seed=request.seed,
+            request=request,
+            timings=clock.seconds | {"total": sum(clock.seconds.values())},
+            control_maps=dict(maps),
+            likeness=likeness,
+            notes=[*notes, *dict.fromkeys(note for each in made for note in each.notes)],
+            bundle={
+                "name": self.bundle.name,
+                "untrained": self.bundle.untrained,
+                "device": self.plan.device.type,
+                "dtype": str(self.plan.dtype).removeprefix("torch."),
+                **({"at_once": at_once} if at_once > 1 else {}),
+            },
+        )
 
     def _area(self, request: Request) -> tuple[int, int]:
         """The pixel budget where the request names no size."""
@@ -236,11 +271,6 @@ class Engine:
             request = request.replace(seed=secrets.randbelow(MAX_SEED - request.images))
         return recipes.fill(request, self.bundle.defaults)
 
-    def _styled(self, request: Request) -> tuple[str, str]:
-        if request.style is None:
-            return request.prompt, request.negative_prompt
-        return find_style(self.styles, request.style).apply(request.prompt, request.negative_prompt)
-
     def _loaded(self, request: Request) -> models.Models:
         """The models that a request wants; another base or VAE than the last one's is loaded first."""
         wanted = (request.base, request.vae)
@@ -261,36 +291,3 @@ class Engine:
 
     def _inversions(self, request: Request) -> list[Path]:
         return [self.library.find("embeddings", source) for source in request.textual_inversions]
-
-    def _find(self, picture: Image.Image) -> list[Face]:
-        return [] if self._finder is None else self._finder.find(picture)
-
-    def _likeness(self, made: list[Image.Image], there: Scene) -> list[float | None] | None:
-        if self._finder is None:
-            return None
-        told = []
-        for picture in made:
-            shown = there.scaled(*picture.size)  # larger than planned, maybe
-            pairs = list(zip(pictures.faces_in(self._find(picture), shown), there.faces, strict=True))
-            whole = all(face is not None for face, _ in pairs)
-            told.append(min(faces.likeness(face, person) for face, person in pairs) if whole else None)
-        return told
-
-
-@contextmanager
-def _readable_memory_errors(request: Request) -> Iterator[None]:
-    try:
-        yield
-    except (
-        RuntimeError,
-        MemoryError,
-    ) as error:  # CUDA, Apple and the CPU allocator each have their own words
-        told = ("out of memory", "can't allocate memory")
-        if isinstance(error, RuntimeError) and not any(words in str(error).lower() for words in told):
-            raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        raise OutOfMemory(
-            "There is not enough memory for this picture. Choose a smaller size or fewer images per run "
-            f"(now {request.images}), or start with a leaner placement: --placement “group offload”."
-        ) from error

@@ -48,7 +48,7 @@ class Conditioning:
     """What IdentityNet sees of one person during a call.
 
     Args:
-        tokens: (2, n, cross_attention_dim): the unconditional half first.
+        tokens: (2 * pictures, n, cross_attention_dim): the unconditional half first.
         mask: (1, 1, height, width) in pixels of the canvas, 0 to 1, or None for everywhere.
         strength: multiplies the call's own.
         map: (1, 3, height, width), 0 to 1: the keypoints.
@@ -149,15 +149,17 @@ class Identity:
         ]
 
     @contextmanager
-    def lend(self, sitters: Sequence[Sitter], negative: torch.Tensor | None = None) -> Iterator[None]:
+    def lend(
+        self, sitters: Sequence[Sitter], negatives: Sequence[torch.Tensor | None] = (None,)
+    ) -> Iterator[None]:
         """Let IdentityNet see these people during one call.
 
         Args:
-            negative: (d,) the face that guidance leads away from; None: zeros.
+            negatives: of each picture of the call, (d,) the face that guidance leads away from; None: zeros.
         """
         conditioning = tuple(
             Conditioning(
-                self.tokens(sitter.embedding, negative),
+                branches.side_by_side([self.tokens(sitter.embedding, away) for away in negatives]),
                 None if sitter.mask is None else torch.from_numpy(sitter.mask).float()[None, None],
                 sitter.identity_strength,
                 _as_tensor(sitter.keypoint_map),

@@ -35,7 +35,8 @@ class Record(BaseModel):
         settings: the request, None in the place of each picture; `seed` is the picture's own, `images` is 1.
         pictures: a print of each picture, by dotted name: "people.0.references.0", "controls.pose.map".
         weights: by dotted name, a print of each weights file that was given by its path.
-        bundle: name of the bundle, whether it is untrained, device and precision.
+        bundle: name of the bundle, whether it is untrained, device and precision; where it was painted together with
+            others, how many they were.
         versions: of the libraries that made the picture.
     """
 
@@ -300,7 +301,8 @@ def _differences(record: Record, request: Request) -> list[str]:
 
 
 def _told(bundle: Mapping[str, Any]) -> str:
-    return " ".join(str(bundle[key]) for key in ("name", "device", "dtype") if key in bundle)
+    told = " ".join(str(bundle[key]) for key in ("name", "device", "dtype") if key in bundle)
+    return told + (f", {bundle['at_once']} pictures at once" if "at_once" in bundle else "")
 
 
 def _versions() -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""One pass of denoising: a scene → a picture, from noise, from a picture, or in a part of one.
+"""One pass of denoising: a scene → pictures, from noise, from a picture, or in a part of one.
 
 All three kinds are diffusers' own pipelines over the same models; nothing is loaded or changed for them.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -73,26 +73,28 @@ class Painter:
         there: Scene,
         people: Sequence[Person],
         guides: Sequence[Guide],
-        seed: int,
+        seeds: Sequence[int],
         on_pass: OnPass,
         *,
         start: Start | None = None,
         as_latents: bool = False,
-    ) -> Image.Image | torch.Tensor:
-        """Make one picture.
+    ) -> list[Image.Image] | list[torch.Tensor]:
+        """Make a picture of each seed, all at once: each as if it were painted alone, but for rounding.
 
         Args:
             people: one per face of `there`, for their strengths.
             guides: the extra ControlNets, their maps of the scene's size.
-            on_pass: called with the part that is done, 0 to 1, and what makes a preview; what it raises ends it.
-            as_latents: return latents (1, c, h, w) instead of a picture.
+            on_pass: called with the part that is done, 0 to 1, and what makes a preview of the first picture; what it
+                raises ends it.
+            as_latents: return latents, each (1, c, h, w), instead of pictures.
         """
         request, guided = self.request, self.request.guidance_scale > 1  # as diffusers decides it
         sitters = self._sitters(there, people)
-        negative = remedies.noise_face(self.identity.embedding_size, request.negative_noise, seed)
-        text = remedies.perturbed(self.text, request.perturbed_negative, seed)
-        faces = branches.Branch(self.identity.sources(sitters), self.identity.embedding_size, negative)
-        adapters = [faces, *self.others]
+        width = self.identity.embedding_size
+        negatives = [remedies.noise_face(width, request.negative_noise, seed) for seed in seeds]
+        texts = [remedies.perturbed(self.text, request.perturbed_negative, seed) for seed in seeds]
+        faces = branches.Branch(self.identity.sources(sitters), width)
+        adapters = [[replace(faces, negative=negative), *self.others] for negative in negatives]
         pipeline = self._pipeline(start, Nets(self.identity.net, guides))
 
         def after_step(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -101,38 +103,38 @@ class Painter:
 
         with ExitStack() as lent:
             lent.callback(acceleration.release, pipeline)
-            lent.enter_context(self.identity.lend(sitters, negative))
-            lent.enter_context(branches.lend(pipeline, [branch.sources for branch in adapters], there.size))
+            lent.enter_context(self.identity.lend(sitters, negatives))
+            sources = [faces.sources, *(branch.sources for branch in self.others)]
+            lent.enter_context(branches.lend(pipeline, sources, there.size))
             lent.enter_context(
                 remedies.rescaled_guidance(pipeline.unet, request.guidance_scale, request.cfg_rescale)
             )
             made = pipeline(
-                prompt_embeds=text.prompt_embeds,
-                pooled_prompt_embeds=text.pooled_prompt_embeds,
-                negative_prompt_embeds=text.negative_prompt_embeds if guided else None,
-                negative_pooled_prompt_embeds=text.negative_pooled_prompt_embeds if guided else None,
+                **_prompts(texts, guided=guided),
                 ip_adapter_image_embeds=[
                     # diffusers moves ready embeddings to the device, and leaves their precision to the caller.
-                    branches.embeddings(branch, guided=guided).to(pipeline.unet.dtype)
-                    for branch in adapters
+                    branches.side_by_side(
+                        [branches.embeddings(branch, guided=guided) for branch in everyones]
+                    ).to(pipeline.unet.dtype)
+                    for everyones in zip(*adapters, strict=True)
                 ],
                 controlnet_conditioning_scale=[1.0, *(guide.strength for guide in guides)],
                 control_guidance_start=[0.0, *(guide.start for guide in guides)],
                 control_guidance_end=[1.0, *(guide.end for guide in guides)],
                 num_inference_steps=request.steps,
                 guidance_scale=request.guidance_scale,
-                generator=torch.Generator("cpu").manual_seed(seed),
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
                 width=there.width,
                 height=there.height,
                 callback_on_step_end=after_step,
                 output_type="latent" if as_latents else "pil",
-                **_pictures(start, [there.keypoint_map, *(guide.map for guide in guides)]),
+                **_pictures(start, [there.keypoint_map, *(guide.map for guide in guides)], len(seeds)),
             ).images
         if as_latents:
-            return made
+            return list(made.split(1))
         if start is None or start.mask is None:
-            return made[0]
-        return blended(made[0], start.picture, start.mask, FEATHER * min(there.size))
+            return made
+        return [blended(each, start.picture, start.mask, FEATHER * min(there.size)) for each in made]
 
     def _sitters(self, there: Scene, people: Sequence[Person]) -> list[Sitter]:
         request = self.request
@@ -164,11 +166,23 @@ class Painter:
         return pipeline
 
 
-def _pictures(start: Start | None, maps: list[Image.Image]) -> dict[str, Any]:
-    """The pictures of a call, by the names that the pipeline for such a start gives them."""
+def _prompts(texts: Sequence[PromptEmbeddings], *, guided: bool) -> dict[str, torch.Tensor]:
+    """The prompts of several pictures, by the pipelines' names for them; without guidance, no negative ones."""
+    names = [each.name for each in fields(PromptEmbeddings)]
+    return {
+        name: torch.cat([getattr(text, name) for text in texts])
+        for name in names
+        if guided or not name.startswith("negative")
+    }
+
+
+def _pictures(start: Start | None, maps: list[Image.Image], count: int) -> dict[str, Any]:
+    """What `count` pictures are made from, by the names that the pipeline for such a start gives them."""
     if start is None:
         return {"image": maps}
-    given = {"image": start.picture, "control_image": maps, "strength": start.strength}
+    # Once for each: inpainting would encode a single one with the first picture's noise for all of them.
+    alike = start.picture if isinstance(start.picture, torch.Tensor) else [start.picture] * count
+    given = {"image": alike, "control_image": maps, "strength": start.strength}
     if start.mask is not None:
         given["mask_image"] = Image.fromarray((start.mask > 0.5).astype(np.uint8) * 255)
     return given

@@ -47,14 +47,14 @@ class Clock:
         self.seconds[stage] = time.perf_counter() - start
 
 
-def stream(run: Callable[[Tell], Result]) -> Iterator[Step | Result]:
-    """Run in a thread, and yield a `Step` per step, then the `Result`; raises what the run raises.
+def stream(run: Callable[[Tell], Iterator[Result]]) -> Iterator[Step | Result]:
+    """Run in a thread, and yield a `Step` per step and each `Result` as it comes; raises what the run raises.
 
     The last `Step` comes again, without its preview, while nothing new happens: a page can only be cancelled
     when it hears something. Closing the stream cancels the run and returns at once; the run ends at its next
     step.
     """
-    events: queue.SimpleQueue[Step | Result | BaseException] = queue.SimpleQueue()
+    events: queue.SimpleQueue[Step | Result | BaseException | None] = queue.SimpleQueue()
     wanted = threading.Event()
     wanted.set()
 
@@ -64,7 +64,9 @@ def stream(run: Callable[[Tell], Result]) -> Iterator[Step | Result]:
 
     def work() -> None:
         try:
-            events.put(run(tell))
+            for result in run(tell):
+                events.put(result)
+            events.put(None)  # that was the last
         except BaseException as error:  # handed to the consumer, who raises it
             events.put(error)
 
@@ -76,11 +78,12 @@ def stream(run: Callable[[Tell], Result]) -> Iterator[Step | Result]:
                 event = events.get(timeout=HEARTBEAT)
             except queue.Empty:
                 event = replace(last, preview=None)
+            if event is None:
+                return
             if isinstance(event, BaseException):
                 raise event
             yield event
-            if isinstance(event, Result):
-                return
-            last = event
+            if isinstance(event, Step):
+                last = event
     finally:
         wanted.clear()

@@ -271,7 +271,8 @@ class Result:
         likeness: per image, the cosine of its face to the reference, or None where no face was found; of several
             people the least alike counts. None altogether where the bundle has no face model.
         notes: what did not go as one might expect, in sentences; mostly none.
-        bundle: its name, whether it is untrained, device and precision.
+        bundle: its name, whether it is untrained, device and precision; "at_once": how many pictures were painted
+            together, where these were several.
     """
 
     images: list[Image.Image]

@@ -47,7 +47,8 @@ def enlarge(
         grown = picture.resize(larger.size, Image.Resampling.LANCZOS)
     start = Start(picture=grown, strength=request.upscale_strength, mask=larger.repaint)
     guides = [replace(guide, map=guide.map.resize(larger.size)) for guide in guides]
-    return painter.paint(larger, request.people, guides, seed, on_pass, start=start), larger
+    (painted,) = painter.paint(larger, request.people, guides, [seed], on_pass, start=start)
+    return painted, larger
 
 
 def detail_face(
@@ -74,7 +75,7 @@ def detail_face(
         picture=crop.resize(near.size, Image.Resampling.LANCZOS),
         strength=painter.request.face_detail_strength,
     )
-    painted = painter.paint(near, [painter.request.people[i]], [], seed, on_pass, start=start)
+    (painted,) = painter.paint(near, [painter.request.people[i]], [], [seed], on_pass, start=start)
     mask = ellipses([face.box - np.tile((left, top), 2)], *size, grow=HEAD)
     if there.repaint is not None:
         mask *= there.repaint[top:bottom, left:right]  # what was to stay stays

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from .errors import InvalidStyle
-from .request import limits
+from .request import Request, limits
 
 BUILT_IN = Path(__file__).parent.parent / "style_presets"
 NO_STYLE = "(No style)"
@@ -99,6 +99,17 @@ def find_style(styles: Mapping[str, Style], name: str) -> Style:
     hint = " or ".join(f"“{by_lower_case[match]}”" for match in alike)
     advice = f"Did you mean {hint}?" if hint else f"There are {len(styles)}, such as “{next(iter(styles))}”."
     raise InvalidStyle(f"There is no style “{name}”. {advice}")
+
+
+def styled(styles: Mapping[str, Style], request: Request) -> tuple[str, str]:
+    """The request's prompts, positive and negative, in its style.
+
+    Raises:
+        InvalidStyle: there is none of that name.
+    """
+    if request.style is None:
+        return request.prompt, request.negative_prompt
+    return find_style(styles, request.style).apply(request.prompt, request.negative_prompt)
 
 
 def _within_limits(name: str) -> object:

@@ -1,4 +1,4 @@
-"""A comparison → its pictures in a folder, one after the other, as far as they are not there yet."""
+"""A comparison → its pictures in a folder, as far as they are not there yet."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import effort, making, prints
 from ..errors import InvalidRequest
-from ..making import Ending, Status, Stream
+from ..making import Ending, Several, Status, Stream
 from ..prints import Print
 from ..request import Request, Step
 from .grid import Cell, Grid
@@ -41,7 +41,7 @@ class Outcome:
         path: of its picture, a PNG with the cell's request; not there where it failed.
         status, error: as in `making.Ending`.
         likeness: as in `Result`, of the one picture; None where it is not known.
-        seconds: that the picture took.
+        seconds: that the picture took; its share where several were made together.
     """
 
     cell: Cell
@@ -64,8 +64,9 @@ class Progress:
     Args:
         done, total: pictures; fewer than cells where some are the same.
         cell: one that is worked on, or was just finished.
-        step: of the picture that is being made, or None.
+        step, part: as in `making.Made`.
         outcomes: of the cells that were just finished, mostly one; empty between.
+        notes: what did not go as one might expect with them, in sentences.
         seconds_left: judged by the pictures made so far and the work of those to come; None before the first.
     """
 
@@ -73,7 +74,9 @@ class Progress:
     total: int
     cell: Cell
     step: Step | None = None
+    part: float = 0.0
     outcomes: tuple[Outcome, ...] = ()
+    notes: tuple[str, ...] = ()
     seconds_left: float | None = None
 
 
@@ -119,6 +122,7 @@ def run(
     stream: Stream,
     folder: Path,
     *,
+    several: Several | None = None,
     weigh: Callable[[Request], float] = effort.of,
 ) -> Iterator[Progress]:
     """Make the pictures and tell how far it is. What is there already is kept; see `making.make`.
@@ -126,7 +130,7 @@ def run(
     A cell that fails is told, and the others go on. Closing this generator cancels; what is there stays.
 
     Args:
-        stream: request → its `Step`s and at last its `Result`: `Engine.stream`. Closing it cancels.
+        stream, several: as `making.make` takes them; cells that differ in their seeds alone may be made together.
         weigh: the work of a request, for the time that is left.
 
     Raises:
@@ -134,16 +138,29 @@ def run(
         Cancelled: the stream was cancelled from elsewhere.
     """
     measured = read_results(folder)
-    made = making.make(jobs, stream, folder, again=True, effort=lambda job: weigh(job.request))
+    made = making.make(
+        jobs, stream, folder, several=several, again=True, effort=lambda job: weigh(job.request)
+    )
     for event in made:
         outcomes: tuple[Outcome, ...] = ()
+        notes: tuple[str, ...] = ()
         if event.ending is not None:
             if event.ending.status == "made":
                 told = {"likeness": event.ending.likeness, "seconds": event.ending.seconds}
                 measured[event.job.file] = told
                 _write_results(measured, folder)
+                notes = tuple(event.ending.result.notes)
             outcomes = _outcomes(event.job, event.ending, folder, measured.get(event.job.file, {}))
-        yield Progress(event.done, event.total, event.job.cells[0], event.step, outcomes, event.seconds_left)
+        yield Progress(
+            done=event.done,
+            total=event.total,
+            cell=event.job.cells[0],
+            step=event.step,
+            part=event.part,
+            outcomes=outcomes,
+            notes=notes,
+            seconds_left=event.seconds_left,
+        )
 
 
 def there(jobs: Sequence[Job], folder: Path) -> list[Outcome]:
