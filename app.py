@@ -57,6 +57,7 @@ def main() -> None:
             bundle,
             device=options.device,
             placement=options.placement,
+            at_once=options.at_once,
             styles=styles,
             models=options.models,
         )
@@ -90,6 +91,8 @@ def make_studio(
     on_gpu = spaces.GPU(generate, duration=hosting.seconds)
     return Studio(
         generate=lambda request: hosting.errors_raised(on_gpu(request)),
+        # ZeroGPU lends its GPU for a time that is asked for beforehand: picture by picture.
+        generate_several=None if os.environ.get("SPACES_ZERO_GPU") else standby.stream_several,
         find_faces=(lambda photo: standby.wait().find_faces(photo)) if bundle.faces else None,
         advise=(lambda photo: hosting.advise(standby.wait(), photo)) if bundle.faces else None,
         portrait=(lambda photos: hosting.portrait(standby.wait(), photos)) if bundle.faces else None,
@@ -158,6 +161,13 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--device", help="cuda, mps or cpu; default: the fastest there is")
     parser.add_argument(
         "--placement", help="resident, 'model offload' or 'group offload'; default: by free memory"
+    )
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        metavar="N",
+        help="how many pictures that differ in their seeds alone are painted together; default: as many as a CUDA "
+        "GPU has room for, else 1",
     )
     parser.add_argument(
         "--styles", type=Path, action="append", default=[], help="a folder of your own presets"

@@ -10,6 +10,7 @@ from diffusers import DiffusionPipeline, StableDiffusionXLControlNetPipeline
 from diffusers.hooks import apply_group_offloading
 
 from .errors import BundleError, InvalidRequest, OutOfMemory
+from .request import limits
 
 Placement = Literal["resident", "model offload", "group offload"]
 PLACEMENTS: tuple[Placement, ...] = ("resident", "model offload", "group offload")
@@ -19,7 +20,7 @@ HEADROOM = 3 * GIB  # activations of a guided step and of the VAE at one megapix
 # (meta tensors); the rest is left to what kernels take for themselves [judged].
 PICTURE = 1 * GIB
 BUSY = 4  # megapixels that keep a GPU busy: with more at once no picture is quicker, and a cancel loses more [judged]
-MAX_AT_ONCE = 16
+MAX_AT_ONCE = int(limits("images")[1])
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,16 @@ def check_device(name: str) -> None:
         )
 
 
+def check_at_once(at_once: int | None) -> None:
+    """Refuse a number of pictures that cannot be painted at once.
+
+    Raises:
+        InvalidRequest: says how many can be.
+    """
+    if at_once is not None and not 1 <= at_once <= MAX_AT_ONCE:
+        raise InvalidRequest(f"1 to {MAX_AT_ONCE} pictures can be painted at once; got {at_once}.")
+
+
 def choose_dtype(device: torch.device) -> torch.dtype:
     """float16 on CUDA; float32 elsewhere: Apple GPUs give black pictures in half precision (InstantID#22)."""
     return torch.float16 if device.type == "cuda" else torch.float32
@@ -114,12 +125,7 @@ def make_plan(
         placement: None chooses by the memory that is free.
         extra: bytes of the ControlNets that a request may add; they work beside the UNet.
         at_once: as in `Plan`.
-
-    Raises:
-        InvalidRequest: so many pictures cannot be painted at once.
     """
-    if at_once is not None and not 1 <= at_once <= MAX_AT_ONCE:
-        raise InvalidRequest(f"1 to {MAX_AT_ONCE} pictures can be painted at once; got {at_once}.")
     parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     total = weight_bytes(*parts) + extra
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0

@@ -92,6 +92,7 @@ class Engine:
             model_folders: of ComfyUI, A1111 or plain ones: weights that requests may name, and parts of the bundle
                 that would have to be fetched.
         """
+        acceleration.check_at_once(at_once)
         if not isinstance(bundle, Bundle):
             bundle = loading.open_bundle(bundle)
         library = Library(model_folders, bundle.hub)

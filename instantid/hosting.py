@@ -82,6 +82,7 @@ def load_engine(
     *,
     device: str | None = None,
     placement: str | None = None,
+    at_once: int | None = None,
     styles: Mapping[str, Style] | None = None,
     models: Sequence[Path] = (),
 ) -> "Engine":
@@ -94,7 +95,9 @@ def load_engine(
         raise BundleError(f"There is no placement {placement!r}: take one of {places}.")
     if device is not None:
         acceleration.check_device(device)
-    return Engine.load(bundle, device=device, placement=placement, styles=styles, model_folders=models)
+    return Engine.load(
+        bundle, device=device, placement=placement, at_once=at_once, styles=styles, model_folders=models
+    )
 
 
 class Standby:
@@ -136,9 +139,17 @@ class Standby:
 
     def stream(self, request: Request) -> Iterator[Step | Result]:
         """`Engine.stream`, with a sign of life while the engine is still loading."""
+        yield from self._signs_of_life()
+        yield from self.wait().stream(request)
+
+    def stream_several(self, requests: Sequence[Request]) -> Iterator[Step | Result]:
+        """`Engine.stream_several`, likewise."""
+        yield from self._signs_of_life()
+        yield from self.wait().stream_several(requests)
+
+    def _signs_of_life(self) -> Iterator[Step]:
         while not self._over.wait(HEARTBEAT):
             yield Step(0, 1, None, "Loading the model")
-        yield from self.wait().stream(request)
 
     def banner(self, name: str, why: str) -> Iterator[str]:
         """One line on what runs here and why, and again once it is known better."""

@@ -114,9 +114,14 @@ class FakeEngine:
         bundle = {"name": self.name, "untrained": False, "device": "cpu", "dtype": "float32"}
         pictures = [Image.new("RGB", (64, 64), "grey")] * request.images
         notes = ["Nobody was [found]."]
+        timings = {"total": 0.0}
         yield Made(
-            images=pictures, seed=request.seed, request=request, timings={}, bundle=bundle, notes=notes
+            images=pictures, seed=request.seed, request=request, timings=timings, bundle=bundle, notes=notes
         )
+
+    def stream_several(self, requests):
+        for request in requests:
+            yield from self.stream(request)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from .options import with_options
 from .saved import Used
 from .settings import read_settings, setting_options
 from .terminal import (
+    AtOnceOption,
     BundleOption,
     DeviceOption,
     ModelsOption,
@@ -63,6 +64,7 @@ def batch(
     bundle: BundleOption = "mini",
     device: DeviceOption = None,
     placement: PlacementOption = None,
+    at_once: AtOnceOption = None,
 ) -> None:
     """Make pictures of everybody in a folder, for each prompt and style.
 
@@ -88,8 +90,8 @@ def batch(
     for request in {job.style: job.request for job in jobs}.values():  # a bad face is one person's matter
         refuse_early(request, presets, models or (), faces=False)
     console.print(f"{len(jobs)} pictures of {len({job.person for job in jobs})} people.")
-    engine = load_engine(bundle, device, placement, presets, models or ())
-    outcomes = _run(batches.run(jobs, engine.stream, out, again=again))
+    engine = load_engine(bundle, device, placement, presets, models or (), at_once)
+    outcomes = _run(batches.run(jobs, engine.stream, out, several=engine.stream_several, again=again))
     failed = [outcome for outcome in outcomes if outcome.status in ("failed", "differs")]
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in WORDS}
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
@@ -103,6 +105,7 @@ def batch(
 
 def _run(events: Any) -> Sequence[Any]:
     outcomes = []
+    told: set[str] = set()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -112,15 +115,18 @@ def _run(events: Any) -> Sequence[Any]:
     with closing(events) as running, shown as bar:  # Ctrl-C cancels the picture
         task = bar.add_task("Looking at what is there", total=None, left="")
         for event in running:
-            part = event.step.step / event.step.total if event.step else 0
             left = "" if event.seconds_left is None else f"{time_told(event.seconds_left)} left"
             bar.update(
                 task,
                 description=escape(event.job.file),
-                completed=round(event.done + part, 1),
+                completed=round(event.done + event.part, 1),
                 total=event.total,
                 left=left,
             )
+            for sentence in event.notes:
+                if sentence not in told:
+                    note(sentence)
+            told |= {*event.notes}
             if event.outcome:
                 outcomes.append(event.outcome)
                 console.print(f"{WORDS[event.outcome.status]} {escape(event.outcome.file)}")

@@ -1,6 +1,6 @@
 """`compare`: what each setting does, side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
@@ -25,6 +25,7 @@ from .settings import read_settings, setting_options
 from .terminal import (
     BUNDLES,
     MACHINE,
+    AtOnceOption,
     DeviceOption,
     ModelsOption,
     PeopleFolderOption,
@@ -96,6 +97,7 @@ def compare(
     ] = None,
     device: DeviceOption = None,
     placement: PlacementOption = None,
+    at_once: AtOnceOption = None,
 ) -> None:
     """Compare settings in a labelled grid: any setting along columns, rows and pages, with the same seed.
 
@@ -121,14 +123,16 @@ def compare(
     jobs = comparing.plan(grid, opened.name)
     weigh = _weigher(opened)
     machine = f"{opened.name} on {device or 'the fastest device'}{f', {placement}' if placement else ''}"
+    machine += f", {at_once} at once" if at_once else ""
     _tell_first(grid, jobs, folder, pace.known(machine), weigh)
     if dry_run:
         return
-    engine = load_engine(bundle, device, placement, presets, models or ())
+    engine = load_engine(bundle, device, placement, presets, models or (), at_once)
     outcomes: list[Outcome] = []
     pages: list[Path] = []
     try:
-        _run(comparing.run(jobs, partial(_timed, engine, machine), folder, weigh=weigh), outcomes)
+        alone, several = (partial(_timed, how, machine) for how in (engine.stream, engine.stream_several))
+        _run(comparing.run(jobs, alone, folder, several=several, weigh=weigh), outcomes)
     finally:  # Ctrl-C, too, leaves a picture of what there is
         if any(outcome.there for outcome in outcomes):
             pages = comparing.save(grid, outcomes, out, comparing.Look(side=side, details=details))
@@ -206,12 +210,12 @@ def _tell_first(grid: "Grid", jobs: Sequence["Job"], folder: Path, known: float,
     console.print(f"{grid.count} cells, {size}{same}{there}. {time if to_do else ''}".rstrip())
 
 
-def _timed(engine: Any, machine: str, request: Request) -> Any:
-    """The engine's stream; its pace is remembered for the next estimate."""
+def _timed(stream: Callable[[Any], Any], machine: str, asked: Request | Sequence[Request]) -> Any:
+    """One of the engine's streams; its pace is remembered for the next estimate."""
     from .. import effort
     from ..request import Result
 
-    with closing(engine.stream(request)) as events:
+    with closing(stream(asked)) as events:
         for event in events:
             if isinstance(event, Result) and (measured := effort.pace(event)):
                 pace.remember(machine, measured)
@@ -224,19 +228,23 @@ def _run(events: Any, outcomes: list["Outcome"]) -> None:
         BarColumn(),
         TextColumn("{task.completed:g} of {task.total}"),
     )
+    told: set[str] = set()
     shown = Progress(*columns, TextColumn("{task.fields[left]}"), console=console, transient=True)
     with closing(events) as running, shown as bar:  # Ctrl-C cancels the picture
         task = bar.add_task("Looking at what is there", total=None, left="")
         for event in running:
-            part = event.step.step / event.step.total if event.step else 0
             left = "" if event.seconds_left is None else f"{time_told(event.seconds_left)} left"
             bar.update(
                 task,
                 description=escape(event.cell.name),
-                completed=round(event.done + part, 1),
+                completed=round(event.done + event.part, 1),
                 total=event.total,
                 left=left,
             )
+            for sentence in event.notes:
+                if sentence not in told:
+                    note(sentence)
+            told |= {*event.notes}
             outcomes += event.outcomes
 
 

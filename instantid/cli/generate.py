@@ -20,6 +20,7 @@ from .settings import read_settings, setting_options
 from .terminal import (
     BUNDLES,
     MACHINE,
+    AtOnceOption,
     DeviceOption,
     ModelsOption,
     PeopleFolderOption,
@@ -54,6 +55,7 @@ def generate(
     ] = None,
     device: DeviceOption = None,
     placement: PlacementOption = None,
+    at_once: AtOnceOption = None,
 ) -> None:
     """Make a picture of the people in the photos.
 
@@ -77,7 +79,7 @@ def generate(
     presets = load_styles(*(styles or ()))
     refuse_early(request, presets, models or ())
     saved.check(bundle)
-    engine = load_engine(bundle, device, placement, presets, models or ())
+    engine = load_engine(bundle, device, placement, presets, models or (), at_once)
     result = _run(engine, request)
     metadata.save(result, paths)
     for i, path in enumerate(paths):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import InstantIDError
+from ..request import limits
 
 # Unwrapped: paths and the commands that repair things are there to be copied.
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -28,6 +29,16 @@ PlacementOption = Annotated[
     str | None,
     typer.Option(
         help="resident, “model offload” or “group offload”. Default: by free memory.", rich_help_panel=MACHINE
+    ),
+]
+AtOnceOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=int(limits("images")[1]),
+        help="How many pictures that differ in their seeds alone are painted together. Default: as many as a CUDA "
+        "GPU has room for, else 1. With 1 each is to the bit the one that is made alone, else within rounding.",
+        rich_help_panel=MACHINE,
     ),
 ]
 ModelsOption = Annotated[
@@ -95,6 +106,7 @@ def load_engine(
     placement: str | None,
     styles: Mapping[str, Any] | None = None,
     models: Sequence[Path] = (),
+    at_once: int | None = None,
 ) -> Any:
     """Load a bundle, with a sign of life meanwhile."""
     from .. import hosting
@@ -103,4 +115,6 @@ def load_engine(
         opened = hosting.open_bundle(bundle)
         if opened.about:
             note(opened.about)
-        return hosting.load_engine(opened, device=device, placement=placement, styles=styles, models=models)
+        return hosting.load_engine(
+            opened, device=device, placement=placement, at_once=at_once, styles=styles, models=models
+        )

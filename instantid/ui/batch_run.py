@@ -75,7 +75,9 @@ def make(
         made: told of each new picture and its likeness.
     """
     outcomes: list[Outcome] = []
-    with closing(batches.run(jobs, studio.generate, folder, again=True)) as events:
+    with closing(
+        batches.run(jobs, studio.generate, folder, several=studio.generate_several, again=True)
+    ) as events:
         for progress in events:
             if progress.outcome is not None:
                 outcomes.append(progress.outcome)
@@ -111,12 +113,13 @@ def pack(folder: Path) -> Path | None:
 
 
 def _status(progress: Progress, outcomes: Sequence[Outcome]) -> str:
-    job, step = progress.job, progress.step
-    share = step.step / step.total if step and step.total else 0.0
+    job = progress.job
     left = "" if progress.seconds_left is None else f"· {duration(progress.seconds_left)} left"
     which = min(progress.done + (progress.outcome is None), progress.total)
     doing = f"Picture {which} of {progress.total} · {_name(job.person, job.style)}"
-    return status_line(doing, left, done=(progress.done + share) / progress.total) + _problems(outcomes)
+    return status_line(doing, left, done=(progress.done + progress.part) / progress.total) + _problems(
+        outcomes
+    )
 
 
 def _summary(outcomes: Sequence[Outcome]) -> str:

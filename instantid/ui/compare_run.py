@@ -35,6 +35,7 @@ class Made:
         working: the cell that is being made.
         chosen, pinned: the cell that is looked at, and the one that it is laid beside.
         running: pictures are being made.
+        notes: what did not go as one might expect, in sentences.
     """
 
     folder: Path
@@ -44,10 +45,11 @@ class Made:
     chosen: Place | None = None
     pinned: Place | None = None
     running: bool = False
+    notes: list[str] = field(default_factory=list)
 
     def begin(self, grid: Grid) -> None:
         """Show another comparison; pictures stay in the folder."""
-        self.grid, self.outcomes = grid, {}
+        self.grid, self.outcomes, self.notes = grid, {}, []
         self.working = self.chosen = self.pinned = None
         self.running = True
 
@@ -67,11 +69,14 @@ def make(studio: Studio, grid: Grid, made: Made, wanted: Callable[[], bool]) -> 
     made.begin(grid)
     _make_room(made.folder, jobs)
     shown = 0
-    running = compare.run(jobs, studio.generate, made.folder, weigh=weigher(studio))
+    running = compare.run(
+        jobs, studio.generate, made.folder, several=studio.generate_several, weigh=weigher(studio)
+    )
     try:
         with closing(running) as events:
             for progress in events:
                 made.outcomes |= {_place(outcome.cell): outcome for outcome in progress.outcomes}
+                made.notes += [sentence for sentence in progress.notes if sentence not in made.notes]
                 if not wanted():
                     return
                 if progress.outcomes and all(outcome.status == "kept" for outcome in progress.outcomes):
@@ -82,7 +87,7 @@ def make(studio: Studio, grid: Grid, made: Made, wanted: Callable[[], bool]) -> 
                 yield _status(progress) + _problems(made), new
     finally:
         made.end()
-    yield _summary(made) + _problems(made), True
+    yield _summary(made) + _problems(made) + "".join(map(notice, made.notes[:MAX_PROBLEMS])), True
 
 
 def table_of(made: Made, details: bool) -> dict[str, Any] | None:
@@ -151,12 +156,10 @@ def _make_room(folder: Path, jobs: list[Job]) -> None:
 
 
 def _status(progress: Progress) -> str:
-    step = progress.step
-    share = step.step / step.total if step and step.total else 0.0
     left = "" if progress.seconds_left is None else f"· {duration(progress.seconds_left)} left"
     which = min(progress.done + (not progress.outcomes), progress.total)
     doing = f"Picture {which} of {progress.total} · {progress.cell.name}"
-    return status_line(doing, left, done=(progress.done + share) / progress.total)
+    return status_line(doing, left, done=(progress.done + progress.part) / progress.total)
 
 
 def _summary(made: Made) -> str:

@@ -31,6 +31,8 @@ class Studio:
     Args:
         generate: yields `Step`s, at last one `Result`; raises InstantIDError. Closing it cancels the run:
             `close()` is called on the server's event loop, so it must return at once.
+        generate_several: likewise of requests that differ in their seeds alone, with a `Result` for each; None: they
+            are made one by one.
         find_faces: faces of a photo, largest first, [] where there are none; raises InvalidImage.
             None where the bundle has no face model.
         number_faces: a photo and its faces → RGB picture with boxes numbered from 1.
@@ -70,6 +72,7 @@ class Studio:
     controls: tuple[str, ...]
     defaults: Mapping[str, float]
     banner: Callable[[], Iterator[str]]
+    generate_several: Callable[[Sequence[Request]], Iterator[Step | Result]] | None = None
     readable_controls: tuple[str, ...] | None = None
     bundle: str = ""
     untrained: bool = False
