@@ -170,7 +170,7 @@ def test_it_learns_looks_with_the_unet_as_it_was_and_goes_on_with_what_it_wrote(
 def test_text_and_picture_are_dropped_as_asked(bundle, prepared, monkeypatch):
     told = {}
 
-    def loss(latents, conditions):
+    def loss(latents, conditions, options):
         told["text"], told["pictures"] = conditions.hidden, conditions.adapters[0]
         return latents.sum()
 
