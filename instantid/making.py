@@ -124,7 +124,7 @@ def make(
     while groups:
         group = groups.popleft()
         others = [job for each in groups for job in each]
-        made = 0  # of this group
+        made, ahead = 0, 0.0  # of this group; how far it is, counted in jobs
         left = pace.seconds_for([*group, *others])
         start = time.monotonic()
         try:
@@ -132,8 +132,9 @@ def make(
                 for event in events:
                     job = group[made]
                     if isinstance(event, Step):
-                        part = len(group) * event.step / event.total - made if event.total else 0.0
-                        yield Made(done, len(jobs), job, event, max(0.0, part), seconds_left=left)
+                        ahead = len(group) * event.step / event.total if event.total else 0.0
+                        part = max(0.0, ahead - made)
+                        yield Made(done, len(jobs), job, event, part, seconds_left=left)
                         continue
                     # Where there is no room on the disk, the others would be made in vain: that is raised.
                     metadata.save(event, [folder / job.file])
@@ -143,7 +144,10 @@ def make(
                     left = pace.seconds_for([*group[made:], *others])
                     likeness = event.likeness and event.likeness[0]
                     ending = Ending("made", likeness, round(took, 2), result=event)
-                    yield Made(done, len(jobs), job, ending=ending, seconds_left=left)
+                    part = max(0.0, ahead - made)
+                    yield Made(done, len(jobs), job, part=part, ending=ending, seconds_left=left)
+                    if made == len(group):
+                        break
         except _Failed as failure:
             if len(group) > 1:  # it may be one picture's matter
                 groups.extendleft([job] for job in reversed(group[made:]))

@@ -15,6 +15,7 @@ from unions import make_union
 
 from instantid import acceleration, bundles, loading
 from instantid.acceleration import GIB, HEADROOM, Plan
+from instantid.errors import InvalidRequest
 from instantid.nets import Guide, Nets
 
 CPU = torch.device("cpu")
@@ -111,7 +112,62 @@ def test_a_chosen_placement_is_kept_and_only_the_leanest_tiles_the_vae(pipeline)
     for placement in acceleration.PLACEMENTS:
         plan = acceleration.make_plan(pipeline, torch.device("cpu"), placement)
         assert plan.placement == placement
+        acceleration.place(plan, pipeline)
         assert pipeline.vae.use_tiling is (placement == "group offload")
+        assert pipeline.vae.use_slicing, "several pictures are decoded one by one"
+        pipeline.remove_all_hooks()
+
+
+def test_as_many_pictures_are_painted_at_once_as_there_is_room_for():
+    """By the figures in acceleration.py alone: on a card it was not measured."""
+    cuda = torch.device("cuda")
+
+    def at_once(gib: float, width: int = 1024, height: int = 1024, dtype: torch.dtype = torch.float16) -> int:
+        plan = Plan(cuda, dtype, "resident", room=int(gib * GIB))
+        return plan.pictures_at_once(width, height)
+
+    assert [at_once(gib) for gib in (0, 2, 3.9, 4.1, 5.1, 6.1, 60)] == [1, 1, 1, 2, 3, 4, 4]
+    assert at_once(4.1, dtype=torch.float32) == 1 and at_once(5.1, dtype=torch.float32) == 2
+    assert at_once(9, 2048, 2048) == 1, "one of four megapixels keeps a card busy"
+    assert at_once(3, 512, 512) == 1 and at_once(3.6, 512, 512) == 3
+    assert at_once(60, 512, 512) == at_once(60, 128, 128) == 16 == acceleration.MAX_AT_ONCE
+
+
+def test_what_is_asked_for_goes_before_what_there_is_room_for(pipeline):
+    for asked in (1, 3, 16):
+        plan = acceleration.make_plan(pipeline, CPU, "model offload", at_once=asked)
+        assert plan.pictures_at_once(4096, 4096) == asked
+    assert acceleration.make_plan(pipeline, CPU, None).pictures_at_once(64, 64) == 1
+    for refused in (0, -1, 17):
+        with pytest.raises(InvalidRequest, match=f"1 to 16 pictures can be painted at once; got {refused}"):
+            acceleration.check_at_once(refused)
+
+
+def test_room_is_what_all_weights_leave_on_a_card_where_they_stay(pipeline, monkeypatch):
+    cuda = torch.device("cuda")
+    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    total = acceleration.weight_bytes(*parts)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (total + 5 * GIB, 80 * GIB))
+    plan = acceleration.make_plan(pipeline, cuda, None, extra=GIB)
+    assert (plan.placement, plan.room) == ("resident", 4 * GIB)
+    assert acceleration.make_plan(pipeline, cuda, "model offload").room == 0
+    assert acceleration.make_plan(pipeline, cuda, "group offload").pictures_at_once(64, 64) == 1
+    assert acceleration.make_plan(pipeline, CPU, None).room == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (MemoryError(), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_memory_that_ran_out_is_told_from_other_problems(error, expected):
+    assert acceleration.ran_out(error) is expected
 
 
 def test_group_offload_is_applied_once_to_each_part(pipeline):

@@ -192,5 +192,14 @@ def test_help_names_every_flag():
         [sys.executable, "app.py", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert run.returncode == 0, run.stderr
-    for flag in ("--bundle", "--fetch", "--device", "--placement", "--styles", "--host", "--port"):
+    for flag in (
+        "--bundle",
+        "--fetch",
+        "--device",
+        "--placement",
+        "--at-once",
+        "--styles",
+        "--host",
+        "--port",
+    ):
         assert flag in run.stdout

@@ -88,6 +88,23 @@ def test_a_picture_that_fails_is_listed_at_the_end(batch, fake, tmp_path, monkey
     assert [row["status"] for row in rows] == ["failed", "made"]
 
 
+def test_seeds_are_made_together_as_many_at_once_as_is_said(batch, fake, monkeypatch):
+    together, alone = [], fake.stream
+
+    def several(requests):
+        together.append([request.seed for request in requests])
+        for request in requests:
+            yield from alone(request)
+
+    monkeypatch.setattr(fake, "stream_several", several)
+    result = batch("--prompt", "x", "--prompt", "y", "--images", 3, "--seed", 7, "--at-once", 2)
+    assert result.exit_code == 0, result.output
+    assert together == [[7, 8, 9]] * 4, "two people, two prompts"
+    assert fake.loaded[0]["at_once"] == 2
+    assert result.stderr.count("Nobody was [found].") == 1, "what is true of all is told once"
+    assert batch("--prompt", "x", "--at-once", 17).exit_code == 2
+
+
 def test_ctrl_c_stops_and_the_same_command_goes_on(batch, fake, tmp_path, monkeypatch):
     paint = fake.stream
 

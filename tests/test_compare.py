@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,9 +223,9 @@ def test_search_and_replace_is_of_both_prompts_and_of_prompts_that_vary(base):
         ("all", set()),
         ("no IdentityNet", {"identity_strength"}),
         ("no image adapter", {"adapter_strength"}),
-        ("no face", {"identity_strength", "adapter_strength"}),
+        ("no face", {"identity_strength", "adapter_strength", "faceid_strength"}),
         ("no style picture", {"style_strength"}),
-        ("none", {"identity_strength", "adapter_strength", "style_strength"}),
+        ("none", {"identity_strength", "adapter_strength", "faceid_strength", "style_strength"}),
     ],
 )
 def test_adapters_are_off_at_strength_0(base, value, off):
@@ -234,12 +235,14 @@ def test_adapters_are_off_at_strength_0(base, value, off):
 
 def test_methods_take_the_same_inputs(base, face):
     grid = Grid(
-        base=base.replace(adapter_strength=0.6), x=read_axis("method: InstantID | IP-Adapter | text only")
+        base=base.replace(adapter_strength=0.6, faceid_strength=0.2),
+        x=read_axis("method: InstantID | IP-Adapter FaceID | IP-Adapter | text only"),
     )
-    ours, plain, words = (cell.request for cell in grid.cells)
-    assert ours == grid.base
-    off = {"identity_strength": 0.0, "adapter_strength": 0.0}
+    ours, faceid, plain, words = (cell.request for cell in grid.cells)
+    assert ours == grid.base.replace(faceid_strength=0)
+    off = {"identity_strength": 0.0, "adapter_strength": 0.0, "faceid_strength": 0.0}
     assert words == grid.base.replace(**off)
+    assert faceid == words.replace(faceid_strength=0.6)
     photo = base.people[0].references[0]
     assert plain == grid.base.replace(**off, style_image=photo, style_mode="whole image", style_strength=0.6)
     for unusable in (
@@ -248,9 +251,23 @@ def test_methods_take_the_same_inputs(base, face):
         base.replace(style_image=photo),
     ):
         with pytest.raises(InvalidRequest, match=r"Method IP-Adapter: .*one person"):
-            Grid(base=unusable, x=grid.x)
-    assert compare.usable_methods(False) == ("InstantID", "text only")
-    assert compare.usable_methods(True) == compare.METHODS
+            Grid(base=unusable, x=read_axis("method: IP-Adapter | text only"))
+    for unusable in (
+        base.replace(people=[*base.people, *base.people]),
+        base.replace(people=[Person(references=[Portrait(face, 64, 64)])]),
+    ):
+        with pytest.raises(InvalidRequest, match=r"Method IP-Adapter FaceID: .*give one person, as photos"):
+            Grid(base=unusable, x=read_axis("method: IP-Adapter FaceID | text only"))
+    own = base.replace(people=[base.people[0].replace(adapter_strength=0.3)], style_image=photo)
+    [cell] = Grid(base=own, x=read_axis("method: IP-Adapter FaceID")).cells
+    assert (cell.request.faceid_strength, cell.request.style_image) == (0.3, photo)
+
+
+def test_methods_are_those_that_have_their_weights():
+    assert compare.usable_methods(style_reference=False, faceid=False) == ("InstantID", "text only")
+    assert "IP-Adapter" not in compare.usable_methods(style_reference=False, faceid=True)
+    assert "IP-Adapter FaceID" not in compare.usable_methods(style_reference=True, faceid=False)
+    assert compare.usable_methods(style_reference=True, faceid=True) == compare.METHODS
 
 
 @pytest.mark.parametrize(
@@ -359,6 +376,100 @@ def test_an_estimate_follows_steps_and_recipes(base):
     recipes = {"LCM, 4 steps": {"steps": 4, "guidance_scale": 1.0}}
     small = {"width": 512, "height": 1024}
     assert effort.of(few, small, recipes) == pytest.approx(0.5 * 0.5 * 4)
+
+
+class Together(Painter):
+    """Makes several: two at once, and the results of both come after their steps. `at` fails in one of them."""
+
+    def __init__(self, at=lambda request: None, **options):
+        super().__init__(**options)
+        self.groups: list[list[int]] = []
+        self.at = at
+
+    def several(self, requests):
+        self.groups.append([request.seed for request in requests])
+        total = 2 * len(requests)
+        for i in range(0, len(requests), 2):
+            pair = requests[i : i + 2]
+            yield Step(2 * i + len(pair), total, None)
+            yield Step(2 * i + 2 * len(pair), total, None)
+            for request in pair:
+                if problem := self.at(request):
+                    raise problem
+                *_, result = self(request)
+                yield replace(result, timings={"pictures": 3.0, "total": 4.0}, notes=["Two at once."])
+
+
+def by_seed(outcomes) -> dict[int, str]:
+    return {each.cell.request.seed: each.status for each in outcomes}
+
+
+def test_cells_that_differ_in_their_seeds_alone_are_made_together(base, tmp_path):
+    grid = Grid(base=base, x=read_axis("identity_strength: 0, 1"), y=read_axis("seed: 5, 900, 7"))
+    painter, folder = Together(), tmp_path / "cells"
+    events = list(compare.run(compare.plan(grid), painter, folder, several=painter.several))
+    assert painter.groups == [[5, 900, 7], [5, 900, 7]]
+    outcomes = [each for event in events for each in event.outcomes]
+    assert len(outcomes) == 6 and {each.status for each in outcomes} == {"made"}
+    assert [each.seconds for each in outcomes] == [4.0] * 6, "of what was made together, its share"
+    for outcome in outcomes:
+        assert metadata.made_from(metadata.read(outcome.path), outcome.cell.request)
+    assert {note for event in events for note in event.notes} == {"Two at once."}
+    far = [event.done + event.part for event in events]
+    assert far == sorted(far) == pytest.approx([1, 2, 2, 2, 2.5, 3, 3, 4, 5, 5, 5, 5.5, 6, 6])
+    assert [event.seconds_left for event in events if event.outcomes] == pytest.approx([20, 16, 12, 8, 4, 0])
+    again = Together()
+    kept = [
+        each
+        for e in compare.run(compare.plan(grid), again, folder, several=again.several)
+        for each in e.outcomes
+    ]
+    assert {each.status for each in kept} == {"kept"} and not again.requests
+    assert {each.seconds for each in kept} == {4.0}
+
+
+def test_what_is_there_is_kept_when_cells_made_together_are_stopped(base, tmp_path):
+    grid = Grid(base=base, x=read_axis("seed: 1..5"))
+    painter, folder = Together(), tmp_path / "cells"
+    events = compare.run(compare.plan(grid), painter, folder, several=painter.several)
+    for event in events:
+        if event.done == 2:
+            break
+    events.close()
+    assert by_seed(compare.there(compare.plan(grid), folder)) == {1: "kept", 2: "kept"}
+    rest = Together()
+    told = [
+        each
+        for e in compare.run(compare.plan(grid), rest, folder, several=rest.several)
+        for each in e.outcomes
+    ]
+    assert rest.groups == [[3, 4, 5]]
+    assert by_seed(told) == {1: "kept", 2: "kept", 3: "made", 4: "made", 5: "made"}
+
+
+def test_one_cell_that_fails_takes_none_of_those_beside_it_with_it(base, tmp_path):
+    def breaks(request):
+        return RuntimeError("bug") if request.seed == 4 else None
+
+    grid = Grid(base=base, x=read_axis("seed: 1..5"))
+    painter = Together(at=breaks, fails=breaks)
+    events = compare.run(compare.plan(grid), painter, tmp_path / "cells", several=painter.several)
+    outcomes = [each for event in events for each in event.outcomes]
+    assert by_seed(outcomes) == {1: "made", 2: "made", 3: "made", 4: "failed", 5: "made"}
+    assert [request.seed for request in painter.requests] == [1, 2, 3, 4, 5], "none is made twice"
+    assert next(each for each in outcomes if each.status == "failed").error == "RuntimeError('bug')"
+
+
+def test_no_room_on_the_disk_ends_what_is_made_together_too(base, tmp_path, monkeypatch):
+    def full(*_):
+        raise InvalidRequest("No space left.")
+
+    monkeypatch.setattr(metadata, "save", full)
+    painter = Together()
+    grid = Grid(base=base, x=read_axis("seed: 1..4"))
+    with pytest.raises(InvalidRequest, match="No space left"):
+        list(compare.run(compare.plan(grid), painter, tmp_path / "cells", several=painter.several))
+    assert len(painter.requests) == 1
 
 
 # The file

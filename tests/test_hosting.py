@@ -26,6 +26,10 @@ class FakeEngine:
         yield Step(1, 2, None)
         yield Step(2, 2, None)
 
+    def stream_several(self, requests):
+        for i in range(len(requests)):
+            yield Step(i + 1, len(requests), None)
+
 
 class Loading:
     """A load that takes until it is let go, and then gives an engine or raises."""
@@ -60,6 +64,17 @@ def test_a_run_shows_life_while_the_model_loads_and_then_runs(request_):
     standby.start()
     events = standby.stream(request_)
     assert [next(events) for _ in range(3)] == [LOADING] * 3
+    loading.gate.set()
+    rest = [event for event in events if event != LOADING]
+    assert rest == [Step(1, 2, None), Step(2, 2, None)]
+
+
+def test_several_runs_together_wait_for_the_model_too(request_):
+    loading = Loading()
+    standby = Standby(loading)
+    standby.start()
+    events = standby.stream_several([request_, request_.replace(seed=7)])
+    assert next(events) == LOADING
     loading.gate.set()
     rest = [event for event in events if event != LOADING]
     assert rest == [Step(1, 2, None), Step(2, 2, None)]

@@ -73,6 +73,21 @@ def test_what_was_made_with_other_settings_is_replaced_and_the_zip_holds_all(fac
     assert "batch.csv" in names
 
 
+def test_seeds_are_made_together_where_that_can_be_done(faces, tmp_path):
+    engine, together = FakeEngine(), []
+
+    def several(requests):
+        together.append([request.seed for request in requests])
+        for request in requests:
+            yield from engine.generate(request)
+
+    studio = fake_studio(engine, generate_several=several)
+    *_, (status, pictures) = make(
+        studio, planned(studio, faces, "one", images=2), tmp_path / "made", lambda: True
+    )
+    assert together == [[7, 8]] * 2 and "4 made" in status and len(pictures) == 4
+
+
 def test_a_batch_without_pictures_has_no_zip(tmp_path):
     assert pack(tmp_path) is None
 
