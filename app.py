@@ -106,6 +106,7 @@ def make_studio(
         controls=controls.usable(bundle),
         readable_controls=controls.readable(bundle),
         style_reference=bundle.present(*bundles.STYLE_PARTS),
+        faceid=bundle.present(*bundles.FACEID_PARTS),
         recipes={name: vars(recipes.RECIPES[name]) for name in recipes.usable(bundle)},
         weights=lambda: {kind: library.names(kind) for kind in WANTED},
         open_weights=only_here(options),

@@ -31,11 +31,19 @@ class _Kind:
 
 _IDENTITY = _Kind("identity adapter", "ip-adapter.bin", "InstantID ip-adapter")
 _STYLE = _Kind("style adapter", "ip-adapter_sdxl.safetensors", "IP-Adapter")
+_FACEID = _Kind("FaceID adapter", "ip-adapter-faceid_sdxl.bin", "IP-Adapter FaceID")
+_LAYERS = {
+    "q": "to_q",
+    "k": "to_k",
+    "v": "to_v",
+    "out": "to_out.0",
+}  # of an attention, as FaceID's LoRA calls them
 _OTHER_PROJECTORS = {  # the key by which each is known, and what such a file is
     "latents": "an InstantID adapter or an IP-Adapter Plus",
     "perceiver_resampler.proj_in.weight": "an IP-Adapter FaceID Plus",
     "proj.3.weight": "an IP-Adapter for full faces",
     "proj.0.weight": "an IP-Adapter FaceID",
+    "proj.weight": "a plain IP-Adapter, which reads whole pictures",
 }
 
 
@@ -57,6 +65,15 @@ def read_style_adapter(path: Path) -> StateDict:
         BundleError: the file is missing, damaged, unsafe or something else.
     """
     return _read(path, _STYLE)
+
+
+def read_faceid_adapter(path: Path) -> StateDict:
+    """Read `ip-adapter-faceid_sdxl.bin` or a safetensors copy, like `read_adapter` and as safely.
+
+    Raises:
+        BundleError: the file is missing, damaged, unsafe or something else.
+    """
+    return _read(path, _FACEID)
 
 
 def _read(path: Path, kind: _Kind) -> StateDict:
@@ -123,8 +140,7 @@ def check_style_fit(weights: StateDict, unet: UNet2DConditionModel, path: Path) 
     """
     projector, width = weights["image_proj"], unet.config.cross_attention_dim
     take = f"A style picture takes a plain IP-Adapter for SDXL, such as the published {_STYLE.published}."
-    if other := next((what for key, what in _OTHER_PROJECTORS.items() if key in projector), None):
-        raise BundleError(f"{path} is {other}. {take}")
+    _refuse_others("proj.weight", projector, path, take)
     if missing := [key for key in ("proj.weight", "norm.weight") if key not in projector]:
         raise BundleError(f"{path} is no plain IP-Adapter: its projector lacks {', '.join(missing)}. {take}")
     if projector["norm.weight"].shape != (width,):
@@ -140,6 +156,62 @@ def check_style_fit(weights: StateDict, unet: UNet2DConditionModel, path: Path) 
     }
     _compare(f"{path} is no whole IP-Adapter of {STYLE_TOKENS} tokens", "projector", projector, wanted)
     _compare(f"{path} does not fit this base model", "attention", weights["ip_adapter"], _key_shapes(unet))
+
+
+def check_faceid_fit(weights: StateDict, unet: UNet2DConditionModel, path: Path) -> None:
+    """Compare every shape in the file with what IP-Adapter FaceID's projector, its LoRA and this UNet want.
+
+    The projector maps one face's embedding to some tokens, by two layers. The LoRA reaches every attention, or there
+    is none. The UNet may carry adapters and LoRAs already.
+
+    Raises:
+        BundleError: anything is missing, too much, or of another shape.
+    """
+    projector, given, width = weights["image_proj"], weights["ip_adapter"], unet.config.cross_attention_dim
+    take = f"FaceID takes an IP-Adapter FaceID for SDXL, such as the published {_FACEID.published}."
+    _refuse_others("proj.0.weight", projector, path, take)
+    sizing = {"proj.0.weight": 2, "proj.2.weight": 2, "norm.weight": 1}
+    if odd := [key for key, axes in sizing.items() if key not in projector or projector[key].ndim != axes]:
+        raise BundleError(
+            f"{path} is no IP-Adapter FaceID: its projector lacks a {' and a '.join(odd)}. {take}"
+        )
+    if projector["norm.weight"].shape != (width,):
+        raise BundleError(
+            f"{path} makes tokens of width {projector['norm.weight'].numel()}, this base model wants {width}: the "
+            f"adapter was made for another kind of base. {take}"
+        )
+    (inner, embedding), tokens = projector["proj.0.weight"].shape, len(projector["proj.2.weight"]) // width
+    inner -= inner % max(embedding, 1)  # diffusers builds a multiple of the embedding
+    wanted: Shapes = {
+        "proj.0.weight": (inner, embedding),
+        "proj.0.bias": (inner,),
+        "proj.2.weight": (tokens * width, inner),
+        "proj.2.bias": (tokens * width,),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+    }
+    _compare(f"{path} is no whole IP-Adapter FaceID", "projector", projector, wanted)
+    ranks = [tensor.shape[:1].numel() for key, tensor in given.items() if key.endswith("_lora.down.weight")]
+    wanted = _key_shapes(unet) | (_lora_shapes(unet, ranks[0]) if ranks else {})
+    _compare(f"{path} does not fit this base model", "attention", given, wanted)
+
+
+def faceid_width(weights: StateDict) -> int:
+    """Of the embeddings that a fitting FaceID adapter reads."""
+    return weights["image_proj"]["proj.0.weight"].shape[1]
+
+
+def faceid_lora(weights: StateDict, unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
+    """The LoRA in a fitting FaceID adapter, in peft's names: `<module>.lora_A.weight` (r, in), `…lora_B…` (out, r).
+
+    Empty where there is none.
+    """
+    return {
+        f"{module}.lora_{letter}.weight": tensor
+        for key, module in _lora_modules(unet).items()
+        for half, letter in (("down", "A"), ("up", "B"))
+        if (tensor := weights["ip_adapter"].get(f"{key}.{half}.weight")) is not None
+    }
 
 
 def style_width(weights: StateDict) -> int:
@@ -184,6 +256,31 @@ def _key_shapes(unet: UNet2DConditionModel) -> Shapes:
         if name.endswith("attn2.processor")
         for key in ("to_k", "to_v")
     }
+
+
+def _lora_modules(unet: UNet2DConditionModel) -> dict[str, str]:
+    """FaceID's names for the layers that its LoRA reaches, `<number of the attention>.to_q_lora`, and the UNet's."""
+    return {
+        f"{number}.to_{part}_lora": f"{name.removesuffix('.processor')}.{layer}"
+        for number, name in enumerate(unet.attn_processors)
+        if name.endswith(("attn1.processor", "attn2.processor"))
+        for part, layer in _LAYERS.items()
+    }
+
+
+def _lora_shapes(unet: UNet2DConditionModel, rank: int) -> Shapes:
+    shapes: Shapes = {}
+    for key, module in _lora_modules(unet).items():
+        out, into = unet.get_submodule(module).weight.shape
+        shapes |= {f"{key}.down.weight": (rank, into), f"{key}.up.weight": (out, rank)}
+    return shapes
+
+
+def _refuse_others(own: str, projector: dict[str, torch.Tensor], path: Path, take: str) -> None:
+    """Say what the file is where its projector is not of the kind that is known by the key `own`."""
+    for key, what in _OTHER_PROJECTORS.items():
+        if key != own and key in projector:
+            raise BundleError(f"{path} is {what}. {take}")
 
 
 def _compare(complaint: str, kind: str, tensors: dict[str, torch.Tensor], wanted: Shapes) -> None:

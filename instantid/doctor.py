@@ -150,7 +150,7 @@ def _space(bundle: Bundle) -> Finding:
     folder = bundle.hub.folder.absolute()  # where weights are fetched to
     disk = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(disk).free / GIB
-    return Finding("Disk", f"{free:.0f} GiB free at {folder}; the sdxl bundle takes about 12")
+    return Finding("Disk", f"{free:.0f} GiB free at {folder}; the sdxl bundle takes about 13")
 
 
 def _parts(bundle: Bundle) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from PIL import Image
 from . import (
     acceleration,
     dotted,
+    faceid,
     faces,
     images,
     loading,
@@ -189,7 +190,7 @@ class Engine:
                 words = styled(self.styles, request)
                 text = loaded.text(*words, self.plan)
                 notes += loaded.tuning.unused(*words)
-                others = loaded.others(request, self.plan)
+                others = loaded.others(request, self.plan, self._finder)
             painter = Painter(
                 pipeline=loaded.pipeline,
                 identity=loaded.identity,
@@ -260,6 +261,8 @@ class Engine:
             find_style(self.styles, request.style)
         if style_reference.is_asked(request):
             style_reference.check_bundle(self.bundle)
+        if faceid.is_asked(request):
+            faceid.check_bundle(self.bundle)
         for name in active(request.controls):
             check_control(self.bundle, name)
         if request.repaint_mask is not None and request.upscale > 1 and request.upscale_by == "latents":

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionXLControlNetPipeline
 
-from . import identity, loading, prompts, style_reference
+from . import faceid, identity, loading, prompts, style_reference
 from .acceleration import Plan
 from .adapter_file import check_style_fit, read_style_adapter, style_width
 from .branches import Branch, Source
 from .bundles import Bundle
+from .faces import FaceFinder
 from .memo import Memo
 from .preview import Preview
 from .request import Request
@@ -38,6 +39,7 @@ class Models:
     identity: identity.Identity
     style_width: int | None
     tuning: Tuning
+    _faceid: faceid.FaceID
     _encoder: style_reference.StyleEncoder | None = None
     _texts: Memo[prompts.PromptEmbeddings] = field(default_factory=lambda: Memo(16))
 
@@ -57,13 +59,22 @@ class Models:
         Returns:
             What did not go as one might expect, in sentences.
         """
-        return self.tuning.use(loras, inversions)
+        adapter = self.bundle.require("faceid_adapter") if faceid.is_asked(request) else None
+        faceid.use(self.pipeline, adapter)
+        return self.tuning.use(loras, inversions, adapter)
 
-    def others(self, request: Request, plan: Plan) -> list[Branch]:
-        """What the adapters beside the identity's add to the pictures of a request, in their order."""
-        if self.style_width is None and not style_reference.is_asked(request):
-            return []
-        return [Branch(self._style_sources(request, plan), self.style_width)]
+    def others(self, request: Request, plan: Plan, finder: FaceFinder | None) -> list[Branch]:
+        """What the adapters beside the identity's add to the pictures of a request, in their order.
+
+        Args:
+            finder: the bundle's face model, which says whose face of a photo is meant.
+        """
+        found = []
+        if self.style_width is not None or style_reference.is_asked(request):
+            found.append(Branch(self._style_sources(request, plan), self.style_width))
+        if faceid.is_asked(request):
+            found.append(self._faceid.branch(request, plan, finder))
+        return found
 
     def _style_sources(self, request: Request, plan: Plan) -> list[Source]:
         """The image encoder, 3.7 GB in SDXL's case, is loaded at the first style picture."""
@@ -101,4 +112,5 @@ def load(bundle: Bundle, dtype: torch.dtype) -> Models:
         identity=identity.attach(pipeline, bundle.require("identity_adapter"), pipeline.controlnet, *others),
         style_width=width,
         tuning=Tuning(pipeline),
+        _faceid=faceid.FaceID(bundle, pipeline),
     )

@@ -176,6 +176,11 @@ class Person(Frozen):
         "mouth corner, as seen in the picture. They go before view and pose photo.",
     )
 
+    @property
+    def photographed(self) -> bool:
+        """Whether all references are photos, which another face model can read as well."""
+        return all(isinstance(reference, Photo) for reference in self.references)
+
 
 def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
     """Where each problem is, and what was wrong and given; those of records within by their whole place."""

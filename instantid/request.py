@@ -136,6 +136,7 @@ class Request(Frozen):
     adapter_strength: Strength = Field(
         0.8, description="Image adapter: holds the details of the face. Lower it when the prompt is ignored."
     )
+    faceid_strength: Strength = Field(0.0, description="FaceID, an IP-Adapter for one person. 0 is off.")
     face_region: bool = Field(
         True, description="The face guides only its own region, which leaves more freedom to the rest."
     )
@@ -233,6 +234,10 @@ class Request(Frozen):
     def _parts_belong_together(self) -> "Request":
         if self.free_pose and len(self.people) > 1:
             raise ValueError("free_pose works for one person: several need their places")
+        if self.faceid_strength > 0 and (len(self.people) > 1 or not self.people[0].photographed):
+            raise ValueError(
+                "faceid_strength takes one person, as photos: no further ones, no saved or ready face"
+            )
         if self.repaint != "everything" and self.start_image is None:
             raise ValueError(f"repaint “{self.repaint}” needs a start_image to repaint")
         if (self.repaint == "mask") != (self.repaint_mask is not None):

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from . import controls, metadata, recipes
-from .bundles import STYLE_PARTS
+from .bundles import FACEID_PARTS, STYLE_PARTS
 from .engine import Engine
 from .errors import Cancelled, InstantIDError
 from .recipes import RECIPES
@@ -67,6 +67,7 @@ MODES = (
     Mode("style picture, its content left out", {"style_image": STYLE, "style_content": "a man"}, None),
     Mode("style picture, layout", {"style_image": STYLE, "style_mode": "layout"}, None),
     Mode("style picture, whole image", {"style_image": STYLE, "style_mode": "whole image"}, None),
+    Mode("IP-Adapter FaceID", {"faceid_strength": 0.8, "identity_strength": 0, "adapter_strength": 0}, None),
     Mode("from a picture", {"start_image": POSE, "start_strength": 0.6}),
     Mode("face swap", {"start_image": POSE, "repaint": "face", "start_strength": 0.8}),
     Mode("larger", {"upscale": 1.5}),
@@ -126,13 +127,14 @@ def _possible(engine: Engine) -> list[Mode]:
     """Modes whose weights are here; what was not fetched cannot be tried."""
     bundle = engine.bundle
     readable = set(controls.usable(bundle)) & set(controls.readable(bundle))
-    with_style = bundle.present(*STYLE_PARTS)
+    with_style, with_faceid = bundle.present(*STYLE_PARTS), bundle.present(*FACEID_PARTS)
     steps = recipes.usable(bundle)
     return [
         mode
         for mode in MODES
         if readable >= mode.changes.get("controls", {}).keys()
         and ("style_image" not in mode.changes or with_style)
+        and ("faceid_strength" not in mode.changes or with_faceid)
         and mode.changes.get("recipe") in (None, *steps)
     ]
 

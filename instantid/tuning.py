@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionXLControlNetPipeline
+from diffusers import StableDiffusionXLControlNetPipeline, UNet2DConditionModel
 from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
 from diffusers.utils import (
     delete_adapter_layers,
@@ -17,6 +17,7 @@ from diffusers.utils import (
 from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from torch import nn
 
+from .adapter_file import faceid_lora, read_faceid_adapter
 from .errors import InvalidRequest
 from .lora_file import LoraWeights, read_lora
 from .vocabulary import Vocabulary
@@ -41,7 +42,12 @@ class Tuning:
         self._learned: tuple[_Key, ...] = ()
         self.active: Hashable = ()  # the same while the same weights are in use as strongly
 
-    def use(self, loras: Sequence[tuple[Path, float]] = (), inversions: Sequence[Path] = ()) -> list[str]:
+    def use(
+        self,
+        loras: Sequence[tuple[Path, float]] = (),
+        inversions: Sequence[Path] = (),
+        adapter: Path | None = None,
+    ) -> list[str]:
         """Make exactly these active. What is in place already stays; only strengths are set anew.
 
         New weights lie where the base model's lie, so placing (`acceleration.place`) comes after this.
@@ -49,6 +55,7 @@ class Tuning:
         Args:
             loras: files and strengths, each file once. 0 is exactly off: the file is not even read.
             inversions: files, called in prompts by their names; see `Vocabulary`.
+            adapter: an IP-Adapter FaceID that fits, whose LoRA is to lie in full, as it was trained.
 
         Returns:
             What did not go as one might expect, in sentences.
@@ -63,6 +70,10 @@ class Tuning:
             )
         models = {component: getattr(self._pipeline, component) for component in COMPONENTS}
         read = {key: read_lora(key[0], models) for key in strengths if key not in self._laid}
+        if adapter is not None:
+            strengths[_key(adapter)] = 1.0
+            if _key(adapter) not in self._laid:
+                read[_key(adapter)] = _lora_of(adapter, models["unet"])
         words = tuple(map(_key, inversions))
         new_words = None if words == self._learned else self._vocabulary.read(inversions)
         try:
@@ -110,6 +121,11 @@ class Tuning:
             active = {name: strength for name, strength in active.items() if name in present}
             if active:
                 set_weights_and_activate_adapters(model, list(active), list(active.values()))
+
+
+def _lora_of(adapter: Path, unet: UNet2DConditionModel) -> LoraWeights:
+    lora = faceid_lora(read_faceid_adapter(adapter), unet)
+    return LoraWeights(parts={"unet": lora} if lora else {}, note="")
 
 
 def _key(path: Path) -> _Key:

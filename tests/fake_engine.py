@@ -201,6 +201,7 @@ def fake_studio(engine: FakeEngine, **changes) -> Studio:
         "controls": ("pose", "canny", "depth"),
         "defaults": {"width": 256, "height": 320, "steps": 4, "guidance_scale": 5.0},
         "style_reference": True,
+        "faceid": True,
         "recipes": RECIPES,
         "weights": lambda: WEIGHTS,
         "advise": advise,

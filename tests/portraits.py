@@ -10,12 +10,17 @@ from instantid import mini
 from instantid.engine import Engine
 
 
+def portrait_sizes(name: str) -> mini.Sizes:
+    # 80 pixels: a wide picture of that area is still no narrower than the 64 that a request may ask for
+    return dataclasses.replace(mini.TINY, name=name, embedding=128, side=80)
+
+
 @pytest.fixture(scope="session")
 def portrait_bundle(opencv_folder, tmp_path_factory) -> Path:
-    # 80 pixels: a wide picture of that area is still no narrower than the 64 that a request may ask for
-    sizes = dataclasses.replace(mini.TINY, name="portraits", embedding=128, side=80)
     faces = {"kind": "opencv", "path": str(opencv_folder.resolve())}
-    return mini.build(tmp_path_factory.mktemp("bundles") / "portraits", sizes, faces=faces)
+    return mini.build(
+        tmp_path_factory.mktemp("bundles") / "portraits", portrait_sizes("portraits"), faces=faces
+    )
 
 
 @pytest.fixture(scope="module")

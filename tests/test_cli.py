@@ -266,7 +266,7 @@ def test_every_field_of_a_request_is_reached(generate, fake, photos, tmp_path, m
     untold = {
         name for name, field in Request.model_fields.items() if getattr(expected, name) == field.default
     }
-    assert untold == {"free_pose"}, "an option is missing above"
+    assert untold == {"free_pose", "faceid_strength"}, "an option is missing above"
     assert fake.loaded[0]["models"] == [tmp_path, tmp_path]
     assert looked_up == [
         *(
@@ -317,9 +317,9 @@ def test_each_kind_of_picture_is_made_and_repeated_to_the_pixel(generate, loaded
     assert pixels(second) == pixels(first)
 
 
-def test_a_single_person_may_go_without_a_pose(generate, fake):
-    assert generate("--free-pose").exit_code == 0
-    assert fake.requests[0].free_pose is True
+def test_a_single_person_may_go_without_a_pose_and_by_faceid(generate, fake):
+    assert generate("--free-pose", "--faceid-strength", 0.7).exit_code == 0
+    assert (fake.requests[0].free_pose, fake.requests[0].faceid_strength) == (True, 0.7)
 
 
 @pytest.mark.parametrize("recipe", get_args(RecipeName))

@@ -128,7 +128,16 @@ def test_what_is_wrong_is_told_before_anything_is_loaded(compare, nothing_loads,
     assert told in refusal(compare(*words))
 
 
-def test_methods_without_weights_are_refused(compare, nothing_loads, portrait_bundle, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "parts"),
+    [
+        ("IP-Adapter", "style_adapter and image_encoder"),
+        ("IP-Adapter FaceID", "faceid_adapter and faceid_faces"),
+    ],
+)
+def test_methods_without_weights_are_refused(
+    compare, nothing_loads, portrait_bundle, tmp_path, method, parts
+):
     told = json.loads((portrait_bundle / "bundle.json").read_text())
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -141,13 +150,15 @@ def test_methods_without_weights_are_refused(compare, nothing_loads, portrait_bu
         "--face",
         ASTRONAUT,
         "--x",
-        "method: InstantID | IP-Adapter",
+        f"method: InstantID | {method}",
         "--bundle",
         bare,
         "--out",
         tmp_path / "g.png",
     )
-    assert "no weights for the method “IP-Adapter”" in refusal(run("compare", *words))
+    told = refusal(run("compare", *words))
+    assert f"no weights for the method “{method}”, which takes its {parts}:" in told
+    assert "Methods that it has: InstantID, text only." in told
 
 
 def test_methods_are_compared(compare, loaded, tmp_path):

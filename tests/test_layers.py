@@ -24,7 +24,7 @@ LAYERS = [
     "batch compare",
     "faces controls identity nets single_files style_reference body prompts schedulers "
     "recipes tuning preview progress acceleration mini",
-    "scene loading advice remedies",
+    "scene loading advice remedies faceid",
     "guides painting",
     "second_passes models",
     "pictures",

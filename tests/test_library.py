@@ -293,20 +293,27 @@ def test_parts_of_instantid_are_taken_from_comfyui(tmp_path, comfy):
             "controlnet/instantid/diffusion_pytorch_model.safetensors": VAE,
             "instantid/ip-adapter.safetensors": VAE,
             "ipadapter/ip-adapter_sdxl.safetensors": VAE,
+            "ipadapter/ip-adapter-faceid_sdxl.bin": VAE,
             "vae/sdxl-vae-fp16-fix.safetensors": VAE,
             "loras/lcm-lora-sdxl.safetensors": LORA,
         },
     )
-    faces = comfy / "insightface" / "models" / "antelopev2"
-    faces.mkdir(parents=True)
-    for name in ("scrfd_10g_bnkps.onnx", "glintr100.onnx"):
-        (faces / name).write_bytes(b"12345678")
+    packs = {
+        "antelopev2": ("scrfd_10g_bnkps.onnx", "glintr100.onnx"),
+        "buffalo_l": ("det_10g.onnx", "w600k_r50.onnx"),
+    }
+    faces, faceid_faces = (comfy / "insightface" / "models" / pack for pack in packs)
+    for pack, names in packs.items():
+        (comfy / "insightface" / "models" / pack).mkdir(parents=True)
+        for name in names:
+            (comfy / "insightface" / "models" / pack / name).write_bytes(b"12345678")
     sdxl = bundles.open_bundle("sdxl", cache=tmp_path, hub=Hub(cache=tmp_path / "hub"))
     bundle = Library([comfy]).complete(sdxl)
     here = {status.name: status.path for status in bundle.parts() if status.present}
     assert here["identitynet"] == comfy / "controlnet/instantid/diffusion_pytorch_model.safetensors"
     assert here["identity_adapter"] == comfy / "instantid/ip-adapter.safetensors"
-    assert here["faces"] == faces
+    assert (here["faces"], here["faceid_faces"]) == (faces, faceid_faces)
+    assert here["faceid_adapter"] == comfy / "ipadapter/ip-adapter-faceid_sdxl.bin"
     assert here["style_adapter"] == comfy / "ipadapter/ip-adapter_sdxl.safetensors"
     assert here["vae"] == comfy / "vae/sdxl-vae-fp16-fix.safetensors"
     assert not {"base", "image_encoder", "controlnets.pose"} & here.keys()

@@ -149,12 +149,15 @@ def test_the_test_of_every_field_leaves_none_at_its_default(files, face):
     left = {
         (model, name) for model in {type(record) for record in records} for name in model.model_fields
     } - changed
-    # one pose for the only person is no field for two, a run of one picture is what a file tells of
-    assert left == {(Request, "free_pose"), (Request, "images"), (Control, "start")}
+    # two fields are for one person alone, a run of one picture is what a file tells of
+    alone = {(Request, "free_pose"), (Request, "faceid_strength")}
+    assert left == {*alone, (Request, "images"), (Control, "start")}
 
 
 @pytest.mark.parametrize(
-    "changes", [{"free_pose": True}, {"controls": {"depth": Control(start=0.5)}}], ids=str
+    "changes",
+    [{"free_pose": True}, {"faceid_strength": 0.6}, {"controls": {"depth": Control(start=0.5)}}],
+    ids=str,
 )
 def test_the_rest_comes_back_too(files, tmp_path, changes):
     request = Request(people=[Person(references=[files["a"]])], **changes)

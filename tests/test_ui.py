@@ -72,6 +72,7 @@ ENTERED = {
     "recipe": {"recipe": "LCM, 4 steps"},
     "identity_strength": {"identity_strength": 0.5},
     "adapter_strength": {"adapter_strength": 0.5},
+    "faceid_strength": {"faceid_strength": 0.5},
     "face_region": {"face_region": False},
     "free_pose": {"free_pose": True},
     "pose_image": {"pose_image": "@"},
@@ -149,10 +150,18 @@ def test_a_bundle_without_pose_or_watercolor_starts_from_what_it_has(photo):
 
 def test_what_the_bundle_lacks_is_neither_on_the_page_nor_asked_for(photo):
     bare = fake_studio(
-        FakeEngine(), controls=(), style_reference=False, recipes={}, weights=None, styles={}, advise=None
+        FakeEngine(),
+        controls=(),
+        style_reference=False,
+        faceid=False,
+        recipes={},
+        weights=None,
+        styles={},
+        advise=None,
     )
     parts = form_of(bare)[0].parts
     lacking = (
+        "faceid_",
         "style_",
         "layout_",
         "recipe",

@@ -73,8 +73,9 @@ def made_of(studio, photo, folder, entered, **changes):
 
 
 def test_only_what_the_bundle_can_do_is_offered_and_every_person_control_and_lora_of_the_form(studio):
-    bare = fake_studio(FakeEngine(), style_reference=False, recipes={}, weights=None)
+    bare = fake_studio(FakeEngine(), style_reference=False, faceid=False, recipes={}, weights=None)
     lacking = {"style_image", "style_strength", "layout_image", "recipe", "base", "vae", "loras"}
+    lacking |= {"faceid_strength"}
     assert lacking <= offered(studio, {}).keys() and not lacking & offered(bare, {}).keys()
     assert "style" in offered(bare, {})
     several = offered(
@@ -100,10 +101,13 @@ def test_what_stands_in_a_row_at_first_can_be_made(studio):
 
 
 def test_methods_are_those_that_the_bundle_has_the_weights_for(studio):
-    bare = fake_studio(FakeEngine(), style_reference=False)
+    bare = fake_studio(FakeEngine(), style_reference=False, faceid=False)
     assert row(studio, "method", "IP-Adapter | text only").values == ("IP-Adapter", "text only")
-    with pytest.raises(InvalidRequest, match="no “IP-Adapter” here"):
-        row(bare, "method", "IP-Adapter")
+    assert names_of(offered(studio, {})["method"], studio) == compare.METHODS
+    assert names_of(offered(bare, {})["method"], bare) == ("InstantID", "text only")
+    for method in ("IP-Adapter", "IP-Adapter FaceID"):
+        with pytest.raises(InvalidRequest, match=f"no “{method}” here"):
+            row(bare, "method", method)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from .bundle import Trained as Trained
 from .exporting import export as export
 from .exporting import refuse_used_folder as refuse_used_folder
 from .face_files import fetch_face_files as fetch_face_files
+from .fetching import FACEID_PARTS as FACEID_PARTS
 from .fetching import STYLE_PARTS as STYLE_PARTS
 from .fetching import essential_parts as essential_parts
 from .fetching import fetch as fetch

@@ -102,6 +102,10 @@ class Bundle(BaseModel):
     loras: dict[str, Source] = {}
     style_adapter: Source | None = None
     image_encoder: Source | None = None
+    faceid_adapter: Source | None = None
+    faceid_faces: FaceModels | None = Field(
+        None, description="What the FaceID adapter was trained with: another model than `faces`."
+    )
     licences: dict[str, str] = {}
     defaults: Defaults = Defaults()
     untrained: bool = False
@@ -231,7 +235,9 @@ class Bundle(BaseModel):
 
     def carries_opencv(self, part: str) -> bool:
         """Whether the part is OpenCV's face models, whose files this program can bring into any folder."""
-        return part == "faces" and self.faces.kind == "opencv" and isinstance(self.place(part), Path)
+        models = getattr(self, part, None)
+        is_opencv = isinstance(models, FaceModels) and models.kind == "opencv"
+        return is_opencv and isinstance(self.place(part), Path)
 
     def fetch_command(self, part: str | None = None) -> str:
         """What to type to get a part, or all of them."""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import BundleError
 from . import hub_parts, weight_files
-from .bundle import SET_HERE, Bundle
+from .bundle import SET_HERE, Bundle, FaceModels
 from .face_files import SHA256
 from .fetching import essential_parts, licence_notice
 from .hub_cache import components
@@ -94,9 +94,9 @@ def _describe(bundle: Bundle, here: dict[str, Path], folder: Path) -> None:
     }
     description: dict[str, object] = {}
     for field, value in bundle.model_dump(exclude=SET_HERE, exclude_none=True).items():
-        if field == "faces":
-            if "faces" in inside:
-                description["faces"] = value | {"path": inside["faces"]}
+        if isinstance(getattr(bundle, field), FaceModels):
+            if field in inside:
+                description[field] = value | {"path": inside[field]}
         elif field in inside:
             description[field] = inside[field]
         elif any(part.startswith(f"{field}.") for part in bundle.sources):

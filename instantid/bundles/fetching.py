@@ -8,6 +8,7 @@ from .face_files import fetch_face_files
 from .hub_parts import HubSource
 
 STYLE_PARTS = ("style_adapter", "image_encoder")  # what following a style picture needs
+FACEID_PARTS = ("faceid_adapter", "faceid_faces")  # what IP-Adapter FaceID needs
 ESSENTIAL = ("base", "identitynet", "identity_adapter", "faces", "vae")
 
 
@@ -49,7 +50,7 @@ def fetch(
     places = {part: bundle.place(part) for part in parts}
     on_hub = {part: place for part, place in places.items() if isinstance(place, HubSource)}
     downloads.fetch(on_hub, lock=bundle.lock, hub=bundle.hub, on_progress=on_progress)
-    if "faces" in parts and bundle.carries_opencv("faces"):
-        fetch_face_files(places["faces"], hub=bundle.hub)
+    for part in filter(bundle.carries_opencv, parts):
+        fetch_face_files(places[part], hub=bundle.hub)
     for part in parts:
         bundle.require(part)

@@ -32,6 +32,10 @@ HOLDS: Mapping[str, Kind] = {
     "vae": "vaes",
     "embedding": "embeddings",
 }
+_FACE_PACKS = {  # insightface's own names: the pack, and the files of it that are needed
+    "faces": ("antelopev2", ("scrfd_10g_bnkps.onnx", "glintr100.onnx")),
+    "faceid_faces": ("buffalo_l", ("det_10g.onnx", "w600k_r50.onnx")),
+}
 
 
 def suffixes(kind: Kind) -> tuple[str, ...]:
@@ -100,12 +104,13 @@ def _candidates(folder: Path, part: str, source: str) -> Iterator[Path]:
             wanted = place.repo.split("/")[1]
         loras = [path for path in files(*FOLDERS["loras"]) if path.suffix == ".safetensors"]
         yield from (path for path in loras if wanted and _squash(path.stem) == _squash(wanted))
-    elif source == SDXL["faces"]["path"] and part == "faces":
+    elif part in _FACE_PACKS and source == SDXL[part]["path"]:
+        pack, names = _FACE_PACKS[part]
         for home in _existing(
             folder, ("insightface", "extensions/sd-webui-controlnet/annotator/downloads/insightface")
         ):
-            for place in (home / "models" / "antelopev2", home / "models" / "antelopev2" / "antelopev2"):
-                if all((place / name).is_file() for name in ("scrfd_10g_bnkps.onnx", "glintr100.onnx")):
+            for place in (home / "models" / pack, home / "models" / pack / pack):
+                if all((place / name).is_file() for name in names):
                     yield place
     elif source == SDXL.get(part):
         if part == "identitynet":
@@ -118,7 +123,7 @@ def _candidates(folder: Path, part: str, source: str) -> Iterator[Path]:
                 name = _squash("/".join(path.parts[-2:]))
                 if path.suffix in (".bin", ".safetensors") and "instantid" in name and "ipadapter" in name:
                     yield path
-        elif part == "style_adapter":
+        elif part in ("style_adapter", "faceid_adapter"):
             yield from (path for path in files("ipadapter", "ControlNet") if path.name == Path(source).name)
         elif part == "vae":
             for path in files(*FOLDERS["vaes"]):

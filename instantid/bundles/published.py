@@ -44,6 +44,12 @@ SDXL = {
     },
     "style_adapter": "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl.safetensors",
     "image_encoder": "h94/IP-Adapter/sdxl_models/image_encoder",
+    "faceid_adapter": "h94/IP-Adapter-FaceID/ip-adapter-faceid_sdxl.bin",
+    # A mirror of the two files of insightface's buffalo_l.zip that are read, 191 MB of its 326.
+    "faceid_faces": {
+        "kind": "insightface",
+        "path": "public-data/insightface/models/buffalo_l/{det_10g.onnx,w600k_r50.onnx}",
+    },
     "licences": {
         "base": f"MIT by its tag; a merge of SDXL models, so read it together with {_SDXL}",
         "base_config": _SDXL,
@@ -65,6 +71,8 @@ SDXL = {
         "loras.dmd2": "CC BY-NC 4.0 by its tag (its code: CC BY-NC-SA 4.0): non-commercial use only.",
         "style_adapter": "Apache-2.0.",
         "image_encoder": "Apache-2.0.",
+        "faceid_adapter": "research only, says its model card: it builds on insightface's models.",
+        "faceid_faces": "insightface buffalo_l: non-commercial research only.",
     },
 }
 

@@ -177,13 +177,17 @@ def _refuse_methods(grid: "Grid", bundle: "Bundle") -> None:
     from .. import bundles
     from ..compare import usable_methods
 
-    usable = usable_methods(bundle.present(*bundles.STYLE_PARTS))
+    parts = {"IP-Adapter": bundles.STYLE_PARTS, "IP-Adapter FaceID": bundles.FACEID_PARTS}
+    usable = usable_methods(
+        style_reference=bundle.present(*bundles.STYLE_PARTS), faceid=bundle.present(*bundles.FACEID_PARTS)
+    )
     for axis in grid.axes:
         for method in axis.values if axis.field == "method" else ():
             if method not in usable:
                 raise InvalidRequest(
-                    f"The bundle “{bundle.name}” has no weights for the method “{method}”, which takes its style "
-                    f"adapter and image encoder: {bundle.fetch_command()}. Methods that it has: {', '.join(usable)}."
+                    f"The bundle “{bundle.name}” has no weights for the method “{method}”, which takes its "
+                    f"{' and '.join(parts[method])}: {bundle.fetch_command()}. Methods that it has: "
+                    f"{', '.join(usable)}."
                 )
 
 

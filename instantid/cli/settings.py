@@ -12,7 +12,7 @@ from . import people_options
 from .options import Option, of_field
 
 PANELS = {  # heading → fields of the request, each an option of its own
-    people_options.PANEL: "identity_strength adapter_strength face_region",
+    people_options.PANEL: "identity_strength adapter_strength faceid_strength face_region",
     "Prompt and style": "prompt negative_prompt style style_image style_strength style_mode layout_image "
     "style_content style_content_strength",
     "Pose and control": "pose_image free_pose",

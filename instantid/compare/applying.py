@@ -11,6 +11,7 @@ from ..request import Request
 from .fields import METHODS, REPLACE, Variable
 
 STRENGTHS = ("identity_strength", "adapter_strength")
+_FACE = (*STRENGTHS, "faceid_strength")
 _LAST = (REPLACE, "adapters", "method")  # they look at what the others have set
 
 
@@ -39,13 +40,15 @@ def apply(request: Request, changes: Sequence[tuple[Variable, Any, Any]]) -> Req
     return changed
 
 
-def usable_methods(style_reference: bool) -> tuple[str, ...]:
+def usable_methods(*, style_reference: bool, faceid: bool) -> tuple[str, ...]:
     """The methods that a bundle has the weights for.
 
     Args:
         style_reference: its style adapter and image encoder are here.
+        faceid: its FaceID adapter and the face models of that are.
     """
-    return tuple(method for method in METHODS if style_reference or method != "IP-Adapter")
+    lacking = {"IP-Adapter": not style_reference, "IP-Adapter FaceID": not faceid}
+    return tuple(method for method in METHODS if not lacking.get(method))
 
 
 def _place(variable: Variable) -> int:
@@ -83,9 +86,9 @@ def _with_adapters(request: Request, what: str) -> Request:
     off = {
         "no IdentityNet": STRENGTHS[:1],
         "no image adapter": STRENGTHS[1:],
-        "no face": STRENGTHS,
+        "no face": _FACE,
         "no style picture": ("style_strength",),
-        "none": (*STRENGTHS, "style_strength"),
+        "none": (*_FACE, "style_strength"),
     }.get(what, ())
     return _off(request, *off)
 
@@ -93,22 +96,28 @@ def _with_adapters(request: Request, what: str) -> Request:
 def _by_method(request: Request, method: str) -> Request:
     """The same inputs by another method.
 
-    Plain IP-Adapter reads the whole face photo as an image prompt (IP-Adapter, section 3.2), as strongly as the
-    image adapter would have acted; the style adapter's weights are that IP-Adapter.
+    Both IP-Adapters act as strongly as the image adapter would have acted. The plain one reads the whole face photo
+    as an image prompt (IP-Adapter, section 3.2); the style adapter's weights are that IP-Adapter.
     """
     if method == "InstantID":
-        return request
-    without = _off(request, *STRENGTHS)
+        return _off(request, "faceid_strength")
+    without, [person, *others] = _off(request, *_FACE), request.people
     if method == "text only":
         return without
-    photo = request.people[0].references[0]
-    if len(request.people) > 1 or not isinstance(photo, Photo) or request.style_image is not None:
+    strength = request.adapter_strength if person.adapter_strength is None else person.adapter_strength
+    if method == "IP-Adapter FaceID":
+        if others or not person.photographed:
+            raise InvalidRequest(
+                "The method “IP-Adapter FaceID” reads photos of one person with face models of its own: give one "
+                "person, as photos, and no saved or ready face."
+            )
+        return without.replace(faceid_strength=strength)
+    photo = person.references[0]
+    if others or not isinstance(photo, Photo) or request.style_image is not None:
         raise InvalidRequest(
             "The method “IP-Adapter” takes the photo of one person in the style picture's place: give one person as "
             "a photo, and no style picture."
         )
-    own = request.people[0].adapter_strength
-    strength = request.adapter_strength if own is None else own
     return without.replace(style_image=photo, style_mode="whole image", style_strength=strength)
 
 

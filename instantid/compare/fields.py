@@ -16,7 +16,7 @@ from ..request import Control, Lora, Photo, Request
 
 Kind = Literal["number", "integer", "switch", "choice", "words", "photo", "loras"]
 ADAPTERS = ("all", "no IdentityNet", "no image adapter", "no face", "no style picture", "none")
-METHODS = ("InstantID", "IP-Adapter", "text only")
+METHODS = ("InstantID", "IP-Adapter FaceID", "IP-Adapter", "text only")
 REPLACE = "prompt S/R"
 
 _KINDS: dict[type, Kind] = {bool: "switch", int: "integer", float: "number", str: "words", Photo: "photo"}

@@ -19,17 +19,9 @@ from .fields import REPLACE, Variable, find
 # What a change costs, dearest first: it is made as rarely as can be. The rest cost nothing.
 _DEAR = (
     ("base", "vae"),  # models are loaded
-    ("recipe", "loras", "textual_inversions"),  # weights are laid over them
+    ("recipe", "loras", "textual_inversions", "method", "faceid_strength"),  # weights are laid over them
     ("prompt", "negative_prompt", "style", REPLACE),  # texts are read
-    (
-        "people",
-        "pose_image",
-        "start_image",
-        "style_image",
-        "layout_image",
-        "style_content",
-        "method",
-    ),  # photos are
+    ("people", "pose_image", "start_image", "style_image", "layout_image", "style_content"),  # photos are
     ("width", "height", "scheduler", "upscale"),
 )
 

@@ -6,6 +6,7 @@ from diffusers import UNet2DConditionModel
 from ..adapter_file import RESAMPLER_DEPTH, STYLE_TOKENS
 from .sizes import Sizes
 
+FACEID_TOKENS, FACEID_RANK = 4, 4  # the published one has a rank of 128
 HEAD_WIDTH = 64  # of the Resampler's attention; diffusers derives the number of heads from it
 Weights = dict[str, torch.Tensor]
 
@@ -50,6 +51,31 @@ def image_attention(sizes: Sizes, unet: UNet2DConditionModel) -> Weights:
             text_keys = unet.get_submodule(name.removesuffix(".processor")).to_k
             for key in ("to_k_ip", "to_v_ip"):
                 weights[f"{number}.{key}.weight"] = _linear(text_keys.out_features, sizes.cross_attention)
+    return weights
+
+
+def faceid_projector(sizes: Sizes) -> Weights:
+    """FaceID's: a face embedding to a few tokens, by two layers."""
+    inner, out = 2 * sizes.embedding, FACEID_TOKENS * sizes.cross_attention
+    return {
+        "proj.0.weight": _linear(inner, sizes.embedding),
+        "proj.0.bias": 0.1 * torch.randn(inner),
+        "proj.2.weight": _linear(out, inner),
+        "proj.2.bias": 0.1 * torch.randn(out),
+        **_norm("norm", sizes.cross_attention),
+    }
+
+
+def faceid_lora(unet: UNet2DConditionModel) -> Weights:
+    """FaceID's LoRA over all attentions, numbered as in published files."""
+    weights = {}
+    for number, name in enumerate(unet.attn_processors):
+        attention = unet.get_submodule(name.removesuffix(".processor"))
+        for part in ("q", "k", "v", "out"):
+            layer = attention.to_out[0] if part == "out" else getattr(attention, f"to_{part}")
+            key = f"{number}.to_{part}_lora"
+            weights[f"{key}.down.weight"] = _linear(FACEID_RANK, layer.in_features)
+            weights[f"{key}.up.weight"] = 0.3 * _linear(layer.out_features, FACEID_RANK)
     return weights
 
 

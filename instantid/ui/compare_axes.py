@@ -68,6 +68,7 @@ def offered(studio: Studio, values: Mapping[str, Any]) -> dict[str, Variable]:
     )
     lacking = set() if studio.style_reference else {"layout_image"}
     lacking |= set() if studio.recipes else {"recipe"}
+    lacking |= set() if studio.faceid else {"faceid_strength"}
     lacking |= {"base", "vae", "loras"} if studio.weights is None else set()
     return {
         variable.name: variable
@@ -87,7 +88,7 @@ def names_of(variable: Variable, studio: Studio) -> tuple[str, ...]:
         case "recipe":
             return (NONE, *studio.recipes)
         case "method":
-            return compare.usable_methods(studio.style_reference)
+            return compare.usable_methods(style_reference=studio.style_reference, faceid=studio.faceid)
         case "base" | "vae" | "loras":
             return (NONE, *weights.get(KINDS[variable.name], ()))
     if variable.kind == "switch":

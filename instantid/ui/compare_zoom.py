@@ -28,6 +28,7 @@ IN_FORM = "The form above holds the settings of this cell."
 CHOOSE_ANOTHER = "Now choose another cell: it is laid beside this one."
 # Fields of Request that are told where they are not as they always are.
 OTHERS = (
+    "faceid_strength",
     "face_region",
     "free_pose",
     "style_strength",

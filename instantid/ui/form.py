@@ -26,6 +26,7 @@ PLAIN = (
     "scheduler",
     "identity_strength",
     "adapter_strength",
+    "faceid_strength",
     "face_region",
     "free_pose",
     "style_mode",

@@ -36,7 +36,7 @@ def build_inputs(studio: Studio) -> Inputs:
     """Lay out the form and connect what stays within it. What the bundle lacks is left out."""
     with gr.Accordion("People", open=True, elem_id="people-group", elem_classes="group"):
         people = build_people(studio)
-        parts = people.components | _build_likeness()
+        parts = people.components | _build_likeness(studio)
     prompt, suggested = build_prompt(studio)
     parts |= prompt
     with gr.Row(elem_id="actions"):
@@ -50,11 +50,8 @@ def build_inputs(studio: Studio) -> Inputs:
     return Inputs(parts=parts, generate=generate, cancel=cancel, start_group=start_group)
 
 
-def _build_likeness() -> dict[str, Component]:
+def _build_likeness(studio: Studio) -> dict[str, Component]:
     """How strongly the faces steer."""
     with gr.Accordion("Likeness", open=False, elem_id="likeness"):
-        return {
-            "identity_strength": slider("identity_strength", step=0.05),
-            "adapter_strength": slider("adapter_strength", step=0.05),
-            "face_region": checkbox("face_region"),
-        }
+        names = ("identity_strength", "adapter_strength", *(["faceid_strength"] if studio.faceid else []))
+        return {name: slider(name, step=0.05) for name in names} | {"face_region": checkbox("face_region")}

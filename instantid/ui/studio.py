@@ -48,6 +48,7 @@ class Studio:
         untrained: the weights are seeded noise; page and captions say so.
         about: what the weights are and give, where that is less than a visitor expects; "" where not.
         style_reference: a style picture can be followed.
+        faceid: IP-Adapter FaceID can be used.
         recipes: few-step recipes whose weights are here, by name: steps, guidance_scale, scheduler, and
             "when", a sentence on when to use it.
         weights: names of the weights that can be chosen, by kind: "checkpoints", "loras", "vaes", "embeddings".
@@ -78,6 +79,7 @@ class Studio:
     untrained: bool = False
     about: str = ""
     style_reference: bool = False
+    faceid: bool = False
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     weights: Callable[[], Mapping[str, list[str]]] | None = None
     open_weights: bool = False

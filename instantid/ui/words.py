@@ -23,6 +23,7 @@ LABELS = {
     "style_content_strength": "How much of it is left out",
     "identity_strength": "IdentityNet strength (for fidelity)",
     "adapter_strength": "Image adapter strength (for detail)",
+    "faceid_strength": "FaceID strength (another adapter for the face)",
     "face_region": "Enhance non-face region",
     "controls": "Extra ControlNets",
     "start_image": "Start picture (optional)",
