@@ -133,18 +133,6 @@ def embeddings(branch: Branch, *, guided: bool) -> torch.Tensor:
     return torch.cat([away.expand_as(positive), positive])
 
 
-def side_by_side(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
-    """What each of several pictures is given, as the pipelines take it for all of them at once.
-
-    Args:
-        pictures: each (h, …), the unconditional half first where there are two.
-
-    Returns:
-        (h * pictures, …): everyone's unconditional half first.
-    """
-    return torch.stack(list(pictures), dim=1).flatten(0, 1)
-
-
 @contextmanager
 def lend(
     pipeline: DiffusionPipeline, adapters: Sequence[Sequence[Source]], canvas: tuple[int, int]

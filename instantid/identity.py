@@ -150,16 +150,17 @@ class Identity:
 
     @contextmanager
     def lend(
-        self, sitters: Sequence[Sitter], negatives: Sequence[torch.Tensor | None] = (None,)
+        self, sitters: Sequence[Sitter], negative: torch.Tensor | None = None, pictures: int = 1
     ) -> Iterator[None]:
         """Let IdentityNet see these people during one call.
 
         Args:
-            negatives: of each picture of the call, (d,) the face that guidance leads away from; None: zeros.
+            negative: (d,) the face that guidance leads away from; None: zeros.
+            pictures: how many the call paints.
         """
         conditioning = tuple(
             Conditioning(
-                branches.side_by_side([self.tokens(sitter.embedding, away) for away in negatives]),
+                self.tokens(sitter.embedding, negative).repeat_interleave(pictures, dim=0),
                 None if sitter.mask is None else torch.from_numpy(sitter.mask).float()[None, None],
                 sitter.identity_strength,
                 _as_tensor(sitter.keypoint_map),

@@ -5,7 +5,7 @@ All three kinds are diffusers' own pipelines over the same models; nothing is lo
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,13 @@ class Painter:
     scheduler: Callable[[], SchedulerMixin]
     preview: Preview
 
+    def at_once(self, size: tuple[int, int]) -> int:
+        """How many pictures of that (width, height) `paint` may be asked for.
+
+        The face that negative noise makes up is another for each seed, and diffusers takes one for all.
+        """
+        return 1 if self.request.negative_noise > 0 else self.plan.pictures_at_once(*size)
+
     def paint(
         self,
         there: Scene,
@@ -84,17 +91,18 @@ class Painter:
         Args:
             people: one per face of `there`, for their strengths.
             guides: the extra ControlNets, their maps of the scene's size.
+            seeds: no more than `at_once` says.
             on_pass: called with the part that is done, 0 to 1, and what makes a preview of the first picture; what it
                 raises ends it.
             as_latents: return latents, each (1, c, h, w), instead of pictures.
         """
         request, guided = self.request, self.request.guidance_scale > 1  # as diffusers decides it
         sitters = self._sitters(there, people)
-        width = self.identity.embedding_size
-        negatives = [remedies.noise_face(width, request.negative_noise, seed) for seed in seeds]
+        assert len(seeds) == 1 or request.negative_noise == 0, "see at_once"
+        negative = remedies.noise_face(self.identity.embedding_size, request.negative_noise, seeds[0])
         texts = [remedies.perturbed(self.text, request.perturbed_negative, seed) for seed in seeds]
-        faces = branches.Branch(self.identity.sources(sitters), width)
-        adapters = [[replace(faces, negative=negative), *self.others] for negative in negatives]
+        faces = branches.Branch(self.identity.sources(sitters), self.identity.embedding_size, negative)
+        adapters = [faces, *self.others]
         pipeline = self._pipeline(start, Nets(self.identity.net, guides))
 
         def after_step(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -103,20 +111,18 @@ class Painter:
 
         with ExitStack() as lent:
             lent.callback(acceleration.release, pipeline)
-            lent.enter_context(self.identity.lend(sitters, negatives))
-            sources = [faces.sources, *(branch.sources for branch in self.others)]
-            lent.enter_context(branches.lend(pipeline, sources, there.size))
+            lent.enter_context(self.identity.lend(sitters, negative, len(seeds)))
+            lent.enter_context(branches.lend(pipeline, [branch.sources for branch in adapters], there.size))
             lent.enter_context(
                 remedies.rescaled_guidance(pipeline.unet, request.guidance_scale, request.cfg_rescale)
             )
             made = pipeline(
                 **_prompts(texts, guided=guided),
                 ip_adapter_image_embeds=[
-                    # diffusers moves ready embeddings to the device, and leaves their precision to the caller.
-                    branches.side_by_side(
-                        [branches.embeddings(branch, guided=guided) for branch in everyones]
-                    ).to(pipeline.unet.dtype)
-                    for everyones in zip(*adapters, strict=True)
+                    # diffusers moves ready embeddings to the device, repeats them for each picture, and leaves their
+                    # precision to the caller.
+                    branches.embeddings(branch, guided=guided).to(pipeline.unet.dtype)
+                    for branch in adapters
                 ],
                 controlnet_conditioning_scale=[1.0, *(guide.strength for guide in guides)],
                 control_guidance_start=[0.0, *(guide.start for guide in guides)],

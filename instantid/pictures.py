@@ -94,7 +94,7 @@ def make(
     request = painter.request
     (name, first), *later = passes(request)
     done, steps, room = 0, 0, []
-    at_once = painter.plan.pictures_at_once(*there.size)
+    at_once = painter.at_once(there.size)
     while done < len(seeds):
         now = seeds[done : done + at_once]
         begun = time.perf_counter()

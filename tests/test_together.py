@@ -82,8 +82,8 @@ def test_each_picture_is_the_one_painted_alone_by_every_scheduler(alone, togethe
         {"face_region": False},
         {"free_pose": True},
         {"identity_strength": 0.0},
-        {"negative_noise": 0.35, "perturbed_negative": 0.3},
-        {"negative_noise": 0.35, "guidance_scale": 1.0},
+        {"perturbed_negative": 0.3},
+        {"style": "Watercolor", "scheduler": "Heun", "guidance_scale": 0.0},
         {"width": 104, "height": 72},
         {"upscale": 1.5, "upscale_strength": 0.7},
         {"upscale": 1.5, "upscale_strength": 0.7, "upscale_by": "latents"},
@@ -97,6 +97,29 @@ def test_each_picture_is_the_one_painted_alone_whatever_else_is_asked(alone, tog
     )
     assert abs(pixels(made) - pixels(expected)).max() <= ROUNDING
     assert made.bundle["at_once"] == 3 and "at_once" not in expected.bundle
+
+
+def test_where_each_seed_has_a_negative_face_of_its_own_they_are_painted_one_by_one(
+    alone, together, request_
+):
+    """diffusers takes one for all pictures of a call; two were both taken as one picture's, as twice the tokens."""
+    request = request_.replace(negative_noise=0.35, perturbed_negative=0.3)
+    expected, made = alone.generate(request), together.generate(request)
+    assert np.array_equal(pixels(made), pixels(expected))
+    assert "at_once" not in made.bundle
+
+
+def test_each_picture_sees_a_face_once(together, request_):
+    """The attention takes twice the rows as twice the tokens, without a word."""
+    seen = []
+    unet = together._models.pipeline.unet
+    hook = unet.encoder_hid_proj.register_forward_hook(lambda _, inputs, tokens: seen.append(tokens[0].shape))
+    try:
+        together.generate(request_)
+        together.generate(request_.replace(guidance_scale=1.0))
+    finally:
+        hook.remove()
+    assert [shape[:2] for shape in seen] == [(6, 1)] * 3 + [(3, 1)] * 3
 
 
 def test_several_people_in_their_regions(alone, together, request_, face):
