@@ -15,11 +15,12 @@ from instantid.history import History
 from instantid.request import Face, Lora, Person, Place, Portrait, Request, Result
 from instantid.styles import NO_STYLE
 from instantid.ui.form import read_request
-from instantid.ui.history import MOST, build_history, remember, store_of
+from instantid.ui.history import build_history, remember, store_of
 from instantid.ui.history_drop import restored
 from instantid.ui.history_events import chosen_updates, comparison_updates, list_updates
 from instantid.ui.history_restore import fill_form
 from instantid.ui.history_words import caption, when
+from instantid.ui.visits import MOST, Visit, Visits
 from tests.fake_engine import FakeEngine, draw_photo, fake_studio
 
 
@@ -157,9 +158,9 @@ def test_the_status_says_whose_settings_they_are_and_hides_no_markup(studio, pho
 
 
 @pytest.fixture
-def panel(studio):
+def panel(studio, tmp_path):
     with gr.Blocks():
-        return build_history(studio)
+        return build_history(studio, Visits(tmp_path / "visits"))
 
 
 @pytest.fixture
@@ -220,15 +221,17 @@ def test_captions_are_short_and_by_the_visitors_clock(kept):
     assert when(made, 60, now) == "00:30"
 
 
-def test_every_visitor_has_a_history_of_their_own(studio):
-    one, other = store_of(studio, None), store_of(studio, None)
-    assert one.folder != other.folder and one.most == MOST
-    assert store_of(studio, one) is one
+def test_every_visitor_has_a_history_of_their_own(studio, panel):
+    one, other, again = (panel.visits.enter(key) for key in ("one", "other", "one"))
+    mine = store_of(studio, panel, one)
+    assert mine.most == MOST and store_of(studio, panel, one) is mine
+    assert mine.folder == store_of(studio, panel, again).folder
+    assert mine.folder not in (store_of(studio, panel, visit).folder for visit in (other, None))
 
 
-def test_a_history_on_disk_goes_before_the_visits(tmp_path):
+def test_a_history_on_disk_goes_before_the_visits(panel, tmp_path):
     owners = History(tmp_path)
-    assert store_of(fake_studio(FakeEngine(), history=owners), History(tmp_path / "visit")) is owners
+    assert store_of(fake_studio(FakeEngine(), history=owners), panel, Visit(tmp_path / "visit")) is owners
 
 
 def test_what_cannot_be_kept_is_told_and_stops_nothing(studio, panel, tmp_path, monkeypatch):

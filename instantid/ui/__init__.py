@@ -20,6 +20,7 @@ from .photos import notice
 from .results import build_results
 from .run import connect_run
 from .studio import Example, Studio
+from .visits import Visits
 from .words import TIPS
 
 __all__ = ["Example", "Studio", "build_ui", "launch_options"]
@@ -55,7 +56,7 @@ def build_ui(studio: Studio) -> gr.Blocks:
                     gr.Markdown(TIPS)
         compare = build_compare(studio)
         batch = build_batch(studio)
-        history = build_history(studio)
+        history = build_history(studio, Visits())
         page.load(
             show_banner,
             None,
@@ -65,7 +66,7 @@ def build_ui(studio: Studio) -> gr.Blocks:
             concurrency_limit=None,  # every visitor waits for the model on their own
         )
         connect_run(studio, inputs, results, history)
-        connect_compare(studio, inputs, compare, pace)
+        connect_compare(studio, inputs, compare, history, pace)
         connect_batch(studio, inputs, batch, history)
         connect_history(studio, history)
         connect_restore(studio, inputs, results, history, restore)

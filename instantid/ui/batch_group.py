@@ -1,7 +1,5 @@
 """Many pictures in one go: whose, of what, how far it is, and what came of it."""
 
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +21,6 @@ INTRO = (
     "again to go on with a batch that was stopped: what is there is not made twice. Pictures are kept while this "
     "page is open; for a whole night there is `python -m instantid batch`."
 )
-KEPT = 6 * 3600  # seconds that pictures stay after their visitor has gone, as those in Gradio's own cache do
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 STOPPED = status_line("Stopped.", "Start again to go on: what is there is kept.")
 EMPTY = status_line("Add photos and prompts, then start.")
@@ -31,7 +28,7 @@ EMPTY = status_line("Add photos and prompts, then start.")
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The group's components. `folder` holds the path of this visitor's pictures, from the first batch on."""
+    """The group's components."""
 
     faces: gr.Gallery
     prompts: gr.Textbox
@@ -41,7 +38,6 @@ class Batch:
     status: gr.HTML
     gallery: gr.Gallery
     download: gr.DownloadButton
-    folder: gr.State
 
 
 def build_batch(studio: Studio) -> Batch:
@@ -95,7 +91,6 @@ def build_batch(studio: Studio) -> Batch:
         status=status,
         gallery=gallery,
         download=download,
-        folder=gr.State(None, time_to_live=KEPT, delete_callback=_forget),
     )
 
 
@@ -104,13 +99,13 @@ def connect_batch(studio: Studio, inputs: Inputs, batch: Batch, history: History
     runs = Runs()
     own = [batch.faces, batch.prompts, batch.styles]
 
-    def begin(folder):
+    def begin(visit):
         busy = gr.update(interactive=False), gr.update(visible=True), status_line("Starting…")
-        return *busy, gr.update(visible=False), folder or tempfile.mkdtemp(prefix="instantid-batch-")
+        return *busy, gr.update(visible=False), visit or history.visits.enter()
 
     def run(data, visitor: gr.Request):
         values = {name: data[part] for name, part in inputs.parts.items()}
-        folder, kept = Path(data[batch.folder]), {}
+        folder, kept = data[history.visit].batch, {}
 
         def made(picture, likeness):
             kept.update(remember(studio, history, data[history.visit], [(picture, likeness)]))
@@ -134,29 +129,24 @@ def connect_batch(studio: Studio, inputs: Inputs, batch: Batch, history: History
             batch.download: gr.update(value=archive and str(archive), visible=archive is not None),
         }
 
-    def stop(folder, visitor: gr.Request):
+    def stop(visit, visitor: gr.Request):
         runs.cancel(visitor.session_hash)
-        return rest(Path(folder)) | {batch.status: STOPPED}
+        return rest(visit.batch) | {batch.status: STOPPED}
 
     at_rest = [batch.start, batch.stop, batch.download, batch.status]
     started = batch.start.click(
         begin,
-        batch.folder,
-        [batch.start, batch.stop, batch.status, batch.download, batch.folder],
+        history.visit,
+        [batch.start, batch.stop, batch.status, batch.download, history.visit],
         queue=False,
         **QUIET,
     )
     running = started.then(
         run,
-        {*inputs.parts.values(), *own, batch.folder, history.visit},
+        {*inputs.parts.values(), *own, history.visit},
         [*at_rest, batch.gallery, history.visit, history.latest],
         concurrency_id="batch",
         concurrency_limit=1,
         **QUIET,
     )
-    batch.stop.click(stop, batch.folder, at_rest, cancels=[running], queue=False, **QUIET)
-
-
-def _forget(folder: str | None) -> None:
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+    batch.stop.click(stop, history.visit, at_rest, cancels=[running], queue=False, **QUIET)

@@ -1,7 +1,6 @@
 """The group in which settings are compared: what varies, the table of cells, and one or two of them large."""
 
 import html
-import shutil
 from dataclasses import dataclass
 
 import gradio as gr
@@ -9,17 +8,15 @@ import gradio as gr
 from ..compare import Variable
 from .compare_axes import first_values, help_text, names_of, offered
 from .compare_plan import DIRECTIONS, PLACES
-from .compare_run import Made
 from .compare_table import compare_table
 from .photos import notice, photo_box
 from .results import status_line
 from .studio import Studio
 
-KEPT = 6 * 3600  # seconds that pictures stay after their visitor has gone, as those in Gradio's own cache do
 INTRO = (
     "One picture for every value, with everything else as it is set above, the seed too: so what changes comes from "
     "what you vary. Values are ranges, `0.2..1.2 step 0.2`, or lists, `a | b | c`. What is there is not made twice, "
-    "also when you change the comparison a little. Pictures are kept while this page is open."
+    "also when you change the comparison a little. Pictures are kept until you close this page."
 )
 EMPTY = status_line("Choose what varies, then start.")
 TO_COMPARE, COMPARING = "Keep, to lay another beside it", "Stop laying beside it"
@@ -55,11 +52,12 @@ class Zoom:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """The group's components. `made` holds this visitor's pictures, from the first comparison on."""
+    """The group's components. `made` holds what this visitor compares, from the first comparison on."""
 
     group: gr.Accordion
     rows: dict[str, Row]
     file: gr.UploadButton
+    last: gr.Button
     loaded: gr.HTML
     details: gr.Checkbox
     outlook: gr.HTML
@@ -97,6 +95,14 @@ def build_compare(studio: Studio) -> Compare:
                 min_width=180,
                 elem_id="compare-load",
             )
+            last = gr.Button(
+                "Go back to my last one",
+                visible=False,
+                size="sm",
+                scale=0,
+                min_width=180,
+                elem_id="compare-last",
+            )
         loaded = gr.HTML("", visible=False, elem_id="compare-loaded")
         outlook = gr.HTML("", elem_id="compare-outlook")
         with gr.Row():
@@ -116,6 +122,7 @@ def build_compare(studio: Studio) -> Compare:
         group=group,
         rows=rows,
         file=file,
+        last=last,
         loaded=loaded,
         details=details,
         outlook=outlook,
@@ -125,7 +132,7 @@ def build_compare(studio: Studio) -> Compare:
         table=table,
         zoom=zoom,
         files=files,
-        made=gr.State(None, time_to_live=KEPT, delete_callback=_forget),
+        made=gr.State(None),
     )
 
 
@@ -219,8 +226,3 @@ def _build_zoom() -> Zoom:
         download=download,
         said=said,
     )
-
-
-def _forget(made: Made | None) -> None:
-    if made is not None:
-        shutil.rmtree(made.folder, ignore_errors=True)

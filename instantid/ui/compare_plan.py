@@ -116,23 +116,30 @@ def weigher(studio: Studio) -> partial[float]:
 
 
 def load(
-    file: Path, values: Mapping[str, Any], entered: Mapping[str, Entered], studio: Studio
-) -> tuple[Request, dict[str, Entered], list[str]]:
-    """What form and rows are to hold so that they ask for the comparison in a stranger's file.
+    file: Path,
+    values: Mapping[str, Any],
+    entered: Mapping[str, Entered],
+    studio: Studio,
+    *,
+    own: bool = False,
+) -> tuple[Grid, dict[str, Entered], list[str]]:
+    """A comparison from its file, and what the rows are to hold so that they ask for it; its base goes into the form.
 
-    No path in it is followed: the pictures it was made from are those that the form and the rows hold.
+    Args:
+        own: this page wrote the file. No path in a stranger's is followed: the pictures it was made from are those
+            that the form and the rows hold.
 
     Returns:
-        What all cells have in common, the rows by place, and sentences on what is otherwise here.
+        The comparison, the rows by place, and sentences on what is otherwise here.
 
     Raises:
         InvalidMetadata: it is no comparison.
         InvalidRequest: pictures are missing, or it varies or names what is not offered here.
     """
     wanted = compare.pictures(file)
-    here = _pictures(values, entered, studio)
+    here = {} if own else _pictures(values, entered, studio)
     try:
-        grid = compare.read(file, {name: here[name] for name in wanted if name in here}, open_files=False)
+        grid = compare.read(file, {name: here[name] for name in wanted if name in here}, open_files=own)
     except InvalidRequest as error:
         if set(wanted) <= here.keys():
             raise
@@ -157,7 +164,7 @@ def load(
             )
         rows[place] = _entered(axis)
     notes = [f"It was made with the bundle “{grid.bundle}”; here it is “{studio.bundle}”."]
-    return grid.base, rows, notes if grid.bundle and grid.bundle != studio.bundle else []
+    return grid, rows, notes if grid.bundle and grid.bundle != studio.bundle else []
 
 
 def _read_axes(values: Mapping[str, Any], entered: Mapping[str, Entered], studio: Studio) -> dict[str, Axis]:

@@ -22,6 +22,7 @@ CELL_SIDE = 320  # pixels of a cell in the table: whole pictures would be hashed
 SHEET_SIDE = 512  # of a cell in the labelled picture; the zip holds the whole ones
 KEPT = 1000  # pictures of one visitor, of this comparison and earlier ones
 MAX_PROBLEMS = 5  # told one by one; the others stand in their cells
+LAST = "last.json"  # beside the pictures: the comparison that was started last
 
 
 @dataclass(eq=False)
@@ -29,7 +30,8 @@ class Made:
     """What a visitor has made so far.
 
     Args:
-        folder: their own; pictures lie there under names that say what they are made from.
+        folder: their own; pictures lie there under names that say what they are made from, and the comparison too, to
+            find it again after a reload or a crash.
         grid: the comparison that is shown.
         outcomes: its cells, as far as they are done, by (x, y, z).
         working: the cell that is being made.
@@ -49,6 +51,8 @@ class Made:
 
     def begin(self, grid: Grid) -> None:
         """Show another comparison; pictures stay in the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        compare.write(grid, self.folder / LAST)
         self.grid, self.outcomes, self.notes = grid, {}, []
         self.working = self.chosen = self.pinned = None
         self.running = True
@@ -58,12 +62,26 @@ class Made:
         self.working, self.running = None, False
 
 
-def make(studio: Studio, grid: Grid, made: Made, wanted: Callable[[], bool]) -> Iterator[tuple[str, bool]]:
+def go_back(grid: Grid, folder: Path) -> Made:
+    """A comparison that was begun in this folder, with the cells that are there."""
+    made = Made(folder, grid)
+    made.outcomes = {_place(outcome.cell): outcome for outcome in compare.there(compare.plan(grid), folder)}
+    return made
+
+
+def make(
+    studio: Studio,
+    grid: Grid,
+    made: Made,
+    wanted: Callable[[], bool],
+    keep: Callable[[Outcome], None] = lambda outcome: None,
+) -> Iterator[tuple[str, bool]]:
     """Make the cells: (HTML of the status, whether there are new ones to show in `made`).
 
     Args:
         grid: with a seed.
         wanted: asked at every step; once it says no, the comparison stops without a further word.
+        keep: told of each new picture, once also where several cells show it.
     """
     jobs = compare.plan(grid)
     made.begin(grid)
@@ -76,6 +94,10 @@ def make(studio: Studio, grid: Grid, made: Made, wanted: Callable[[], bool]) -> 
         with closing(running) as events:
             for progress in events:
                 made.outcomes |= {_place(outcome.cell): outcome for outcome in progress.outcomes}
+                for outcome in {
+                    each.path: each for each in progress.outcomes if each.status == "made"
+                }.values():
+                    keep(outcome)
                 made.notes += [sentence for sentence in progress.notes if sentence not in made.notes]
                 if not wanted():
                     return
@@ -171,8 +193,14 @@ def _summary(made: Made) -> str:
 
 
 def _problems(made: Made) -> str:
-    failed = [outcome for outcome in made.outcomes.values() if outcome.error]
-    told = [notice(f"{each.cell.name}: {each.error}", warning=True) for each in failed]
+    where: dict[str, list[str]] = {}
+    for outcome in made.outcomes.values():
+        if outcome.error:
+            where.setdefault(outcome.error, []).append(outcome.cell.name)
+    told = [
+        notice(f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {error}", warning=True)
+        for error, names in where.items()
+    ]
     more = len(told) - MAX_PROBLEMS
-    rest = [notice(f"… and {more} more: each cell says why.", warning=True)] if more > 0 else []
+    rest = [notice(f"… and {more} other reasons: each cell says its own.", warning=True)] if more > 0 else []
     return "".join(told[:MAX_PROBLEMS] + rest)

@@ -17,6 +17,7 @@ from .photos import notice
 from .problems import shown_on_page
 from .refill import refill
 from .results import duration
+from .side_by_side import side_by_side
 from .studio import Studio
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
@@ -87,11 +88,12 @@ def look_at(compare: Compare, made: Made) -> dict[Any, Any]:
     pinned = made.outcomes.get(made.pinned)
     two = pinned if pinned is not None and made.pinned != made.chosen and outcome.there else None
     path = str(outcome.path) if outcome.there else None
+    pair, fitted = side_by_side(two.path, outcome.path) if two else (None, "")
     return {
         zoom.column: gr.update(visible=True),
-        zoom.about: _beside(two, outcome) if two else describe(outcome),
+        zoom.about: fitted + _beside(two, outcome) if two else describe(outcome),
         zoom.picture: gr.update(value=path, visible=not two and outcome.there),
-        zoom.slider: gr.update(value=(str(two.path), path) if two else None, visible=two is not None),
+        zoom.slider: gr.update(value=pair, visible=two is not None),
         zoom.pin: gr.update(value=COMPARING if made.pinned else TO_COMPARE, visible=outcome.there),
         zoom.download: gr.update(value=path, visible=outcome.there),
         zoom.said: "",

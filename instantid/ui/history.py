@@ -1,7 +1,5 @@
 """The history on the page: what shows the pictures that a visitor made, and how a new one comes in."""
 
-import tempfile
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,13 @@ from ..errors import InstantIDError
 from ..history import History
 from .photos import notice
 from .studio import Studio
+from .visits import MOST, Visit, Visits
 
 IN_SESSION = (
-    "Every picture that you make here, for nobody but you. They are deleted once you have closed or reloaded this "
-    "page: export what you want to keep."
+    f"Your newest {MOST} pictures, for nobody but you. A reload of this page keeps them; once you close it they are "
+    "deleted within two hours: export what you want to keep."
 )
 ON_DISK = "Every picture made here. They are kept on this machine's disk until you delete them."
-MOST = 300  # a visitor's pictures: whoever opens a public page could fill its disk
 EMPTY = "Nothing here yet: pictures come as they are made."
 CHOOSE = "Choose a picture to see how it was made."
 COMPARE, DELETE = "Compare with another", "Delete"
@@ -32,7 +30,9 @@ class HistoryPanel:
     """The group's components, and what it knows of its visitor.
 
     Args:
-        visit: the visitor's own History; None, and not used, where the studio has one on disk.
+        visits: of this page.
+        visit: this visitor's `Visit`; None before the page has said which it is.
+        key: how the browser's tab says whose visit this is; empty at all other times.
         latest: name of the newest picture: when it changes, the list is shown anew.
         names: of the pictures shown, in their order.
         chosen: name of the picture on the right.
@@ -56,7 +56,9 @@ class HistoryPanel:
     compare: gr.Button
     download: gr.DownloadButton
     delete: gr.Button
+    visits: Visits
     visit: gr.State
+    key: gr.Textbox
     latest: gr.State
     names: gr.State
     chosen: gr.State
@@ -65,7 +67,7 @@ class HistoryPanel:
     minutes: gr.Number
 
 
-def build_history(studio: Studio) -> HistoryPanel:
+def build_history(studio: Studio, visits: Visits) -> HistoryPanel:
     """Lay the group out: the pictures on the left, the chosen one on the right."""
     with (
         gr.Accordion("History", open=False, elem_id="history", elem_classes="group"),
@@ -79,7 +81,9 @@ def build_history(studio: Studio) -> HistoryPanel:
     return HistoryPanel(
         **listed,
         **shown,
-        visit=gr.State(None, delete_callback=_forget),
+        visits=visits,
+        visit=gr.State(None, delete_callback=visits.leave),
+        key=gr.Textbox(visible="hidden"),
         latest=gr.State(""),
         names=gr.State([]),
         chosen=gr.State(None),
@@ -89,23 +93,21 @@ def build_history(studio: Studio) -> HistoryPanel:
     )
 
 
-def store_of(studio: Studio, visit: History | None) -> History:
-    """The owner's history where there is one, else the visitor's, else a new one for this visit."""
-    if studio.history is not None:
-        return studio.history
-    # The name cannot be guessed, and the folder is made, for this user alone, with the first picture.
-    return visit or History(Path(tempfile.gettempdir()) / f"instantid-history-{uuid.uuid4().hex}", most=MOST)
+def store_of(studio: Studio, panel: HistoryPanel, visit: Visit | None) -> History:
+    """The owner's history where there is one, else the visitor's; an empty one for a visit that is over."""
+    return (visit or panel.visits.enter()).history if studio.history is None else studio.history
 
 
 def remember(
-    studio: Studio, panel: HistoryPanel, visit: History | None, pictures: list[tuple[Path, float | None]]
+    studio: Studio, panel: HistoryPanel, visit: Visit | None, pictures: list[tuple[Path, float | None]]
 ) -> dict[Component, Any]:
     """Keep pictures, PNGs of ours with their likeness; the updates of `visit` and `latest`, which show them.
 
     What cannot be kept is told, and stops nothing: the pictures are on the page all the same.
     """
-    store = store_of(studio, visit)
-    updates: dict[Component, Any] = {} if studio.history is not None else {panel.visit: store}
+    visit = visit or panel.visits.enter()
+    store = store_of(studio, panel, visit)
+    updates: dict[Component, Any] = {panel.visit: visit}
     try:
         for picture, likeness in pictures:
             updates[panel.latest] = store.keep(picture, likeness).name
@@ -164,8 +166,3 @@ def _build_chosen() -> dict[str, Component]:
     about = gr.HTML(notice(CHOOSE), elem_id="history-about")
     parts = {"picture": picture, "slider": slider, "actions": actions, "restore": restore}
     return parts | {"compare": compare, "download": download, "delete": delete, "about": about}
-
-
-def _forget(visit: History | None) -> None:
-    if visit is not None:
-        visit.forget()

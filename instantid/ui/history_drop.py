@@ -43,7 +43,7 @@ def connect_restore(
 
     def from_history(data):
         with shown_on_page():
-            return fill(store_of(studio, data[panel.visit]).get(data[panel.chosen]).record, data)
+            return fill(store_of(studio, panel, data[panel.visit]).get(data[panel.chosen]).record, data)
 
     def from_file(data):
         with shown_on_page():

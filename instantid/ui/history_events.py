@@ -8,23 +8,22 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 from gradio.context import Context
-from PIL import Image, ImageOps
 
 from .. import history
-from ..history import Entry, History
-from ..images import open_image
+from ..history import History
 from .history import CHOOSE, COMPARE, DELETE, EMPTY, PAGE, HistoryPanel, store_of
 from .history_words import caption, differences_table, settings_table
 from .photos import notice
 from .problems import shown_on_page
+from .side_by_side import side_by_side
 from .studio import Studio
+from .visits import KEY_OF_TAB
 
 CHOOSE_SECOND = "Now choose the picture to compare it with."
 STOP_COMPARING, REALLY = "Stop comparing", "Delete for good"
 NO_MATCH = "No picture has all of that."
-FITTED = "They differ in shape: the right one is shown within the left one's."
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-MINUTES_AHEAD = "() => [null, -new Date().getTimezoneOffset()]"
+WHO_COMES = f"() => [({KEY_OF_TAB})(), -new Date().getTimezoneOffset()]"
 
 
 def connect_history(studio: Studio, panel: HistoryPanel) -> None:
@@ -43,13 +42,15 @@ def connect_history(studio: Studio, panel: HistoryPanel) -> None:
 
     def show_list(visit, words, likeness, limit, minutes):
         with shown_on_page():
-            return list_updates(panel, store_of(studio, visit), words, likeness, limit, minutes)
-
-    def begin(visit, minutes):
-        return (None if studio.history is not None else store_of(studio, visit)), minutes
+            return list_updates(panel, store_of(studio, panel, visit), words, likeness, limit, minutes)
 
     opened = Context.root_block.load(
-        begin, [panel.visit, panel.minutes], [panel.visit, panel.minutes], js=MINUTES_AHEAD, **QUIET
+        lambda key, minutes: ("", panel.visits.enter(key), minutes),
+        [panel.key, panel.minutes],
+        [panel.key, panel.visit, panel.minutes],
+        js=WHO_COMES,
+        queue=False,
+        **QUIET,
     )
     opened.then(show_list, asked, listed, **QUIET)
     gr.on(
@@ -64,7 +65,7 @@ def connect_history(studio: Studio, panel: HistoryPanel) -> None:
 
     def choose(visit, names, first, minutes, event: gr.SelectData):
         with shown_on_page():
-            store, name = store_of(studio, visit), names[event.index]
+            store, name = store_of(studio, panel, visit), names[event.index]
             if first is None or first == name:
                 return {panel.chosen: name, panel.first: None} | chosen_updates(panel, store, name, minutes)
             updates = comparison_updates(panel, store, first, name, minutes)
@@ -79,7 +80,7 @@ def connect_history(studio: Studio, panel: HistoryPanel) -> None:
 
     def compare(visit, chosen, first, minutes):
         with shown_on_page():
-            updates = chosen_updates(panel, store_of(studio, visit), chosen, minutes)
+            updates = chosen_updates(panel, store_of(studio, panel, visit), chosen, minutes)
             if first is not None:
                 return {panel.first: None} | updates
             asking = {panel.compare: STOP_COMPARING, panel.about: notice(CHOOSE_SECOND)}
@@ -93,7 +94,7 @@ def connect_history(studio: Studio, panel: HistoryPanel) -> None:
         if label != REALLY:
             return {panel.delete: gr.Button(REALLY, variant="stop")}
         with shown_on_page():
-            store_of(studio, visit).delete(chosen)
+            store_of(studio, panel, visit).delete(chosen)
         changed = {panel.latest: f"{latest}−", panel.chosen: None, panel.first: None}
         return changed | nothing_chosen(panel)
 
@@ -106,7 +107,7 @@ def connect_history(studio: Studio, panel: HistoryPanel) -> None:
 
     def export(visit, words, likeness) -> Iterator[Any]:
         with shown_on_page(), tempfile.TemporaryDirectory() as folder:
-            store, archive = store_of(studio, visit), Path(folder) / "instantid-history.zip"
+            store, archive = store_of(studio, panel, visit), Path(folder) / "instantid-history.zip"
             count = history.pack(store, history.matching(store.entries(), words, likeness), archive)
             size = archive.stat().st_size / 1e6
             label = f"Download {_pictures(count)}, {size:.1f} MB"
@@ -155,13 +156,13 @@ def comparison_updates(
 ) -> dict[Component, Any]:
     """Two pictures under a slider, and in what their settings differ. What can be done is done to the right one."""
     left, right = store.get(first), store.get(second)
-    pair, fitted = _pair(store, left, right)
+    pair, fitted = side_by_side(store.picture(first), store.picture(second))
     return chosen_updates(panel, store, second, minutes) | {
         panel.picture: gr.Image(value=None, visible=False),
         panel.slider: gr.ImageSlider(
             value=pair, visible=True, label=f"Left: seed {left.seed} · right: seed {right.seed}"
         ),
-        panel.about: (notice(FITTED) if fitted else "") + differences_table(left, right),
+        panel.about: fitted + differences_table(left, right),
     }
 
 
@@ -175,15 +176,6 @@ def nothing_chosen(panel: HistoryPanel) -> dict[Component, Any]:
         panel.delete: gr.Button(DELETE, variant="secondary"),
         panel.about: notice(CHOOSE),
     }
-
-
-def _pair(store: History, left: Entry, right: Entry) -> tuple[tuple[Any, Any], bool]:
-    """What the slider shows, and whether the right one had to be fitted: its halves must have one shape."""
-    paths = store.picture(left.name), store.picture(right.name)
-    one, other = (open_image(path) for path in paths)
-    if one.size == other.size:
-        return (str(paths[0]), str(paths[1])), False
-    return (one, ImageOps.pad(other, one.size, Image.Resampling.LANCZOS, color="white")), True
 
 
 def _count(found: int, everything: int, shown: int) -> str:

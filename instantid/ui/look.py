@@ -53,13 +53,15 @@ CSS = """
 .settings dt { color: var(--body-text-color-subdued); }
 .settings dd { margin: 0; overflow-wrap: anywhere; }
 #compare-files :is(a, td) { color: var(--body-text-color); }
+#compare-files .label-clear-button { display: none; } /* nothing would bring the file back */
 #compare-about h3 { font-size: 1rem; font-weight: 700; margin: 0; overflow-wrap: anywhere; }
 #history-pictures .grid-container { padding-top: 1.7rem; grid-template-rows: none; }
 #history-pictures .caption-label { font-size: .72rem; white-space: normal; text-overflow: clip; max-width: 100%;
-  left: 0; right: 0; line-height: 1.3; }
+  left: 0; right: 0; line-height: 1.3; opacity: 1 !important; background: var(--block-background-fill); }
+#history-pictures .grid-container img { height: calc(100% - 3.4rem); } /* the caption has its place below */
 .differ { border-collapse: collapse; font-size: .85rem; margin: .4rem 0; width: 100%; }
-.differ :is(td, th) { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0; overflow-wrap: anywhere;
-  border-bottom: 1px solid var(--border-color-primary); }
+.differ :is(td, th) { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0 !important;
+  overflow-wrap: anywhere; border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; }
 .differ [scope=row] { font-weight: 400; color: var(--body-text-color-subdued); }
 #drop-hint { position: fixed; inset: auto 1rem 1rem; z-index: 1000; margin: auto; width: fit-content;
   padding: .6rem 1rem; border-radius: 8px; pointer-events: none; color: white; background: #0f766e; }
