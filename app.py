@@ -5,6 +5,7 @@ The composition root: flags → engine → page. The page is up first; the engin
 
 import argparse
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -41,6 +42,7 @@ EXAMPLE_ROWS = (
 def main() -> None:
     """Serve the page until interrupted."""
     quieten()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # visitors' pictures go as they do after Ctrl+C
     with hosting.without_editor_stubs():
         from instantid.ui import build_ui, launch_options
     options = read_options()

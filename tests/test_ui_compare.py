@@ -268,9 +268,9 @@ def test_a_comparison_is_loaded_from_what_was_taken_along(studio, photo, tmp_pat
         studio, photo, tmp_path / "made", rows(STRENGTHS, STYLES_ROW), prompt="a king, in oil", upscale=1.5
     )
     file = Path(take_along(made, True)[which])
-    base, entered, notes = load(file, form(photo), rows(NOTHING), studio)
+    grid, entered, notes = load(file, form(photo), rows(NOTHING), studio)
     assert notes == [] and entered["z"] == NOTHING
-    filled = form(photo) | refill(base, studio, form(photo))
+    filled = form(photo) | refill(grid.base, studio, form(photo))
     again = read_grid(filled, entered, studio)
     files = [[job.file for job in compare.plan(each)] for each in (again, made.grid)]
     assert files[0] == files[1]
