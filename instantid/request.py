@@ -235,9 +235,7 @@ class Request(Frozen):
         if self.free_pose and len(self.people) > 1:
             raise ValueError("free_pose works for one person: several need their places")
         if self.faceid_strength > 0 and (len(self.people) > 1 or not self.people[0].photographed):
-            raise ValueError(
-                "faceid_strength takes one person, as photos: no further ones, no saved or ready face"
-            )
+            raise ValueError("faceid_strength takes one person, as photos: no saved or ready face")
         if self.repaint != "everything" and self.start_image is None:
             raise ValueError(f"repaint “{self.repaint}” needs a start_image to repaint")
         if (self.repaint == "mask") != (self.repaint_mask is not None):

@@ -1,4 +1,4 @@
-"""The style adapter's file: both published forms, and everything else refused by what it is."""
+"""Adapter files, the style's and FaceID's: published forms, and everything else refused by what it is."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from instantid import adapter_file, bundles, loading
+from instantid import adapter_file, bundles, loading, mini
 from instantid.errors import BundleError
+from instantid.mini import adapters
 
 Weights = dict[str, dict[str, torch.Tensor]]
 
@@ -167,3 +168,87 @@ def test_what_is_missing_damaged_or_something_else_is_told_as_the_style_adapters
     save_file({"lora.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(BundleError, match="no 'image_proj' weights: it is no IP-Adapter file"):
         adapter_file.read_style_adapter(tmp_path / "other.safetensors")
+
+
+# FaceID's
+
+
+@pytest.fixture(scope="module")
+def faceid(unet) -> Weights:
+    with torch.random.fork_rng():
+        attention = adapters.image_attention(mini.TINY, unet) | adapters.faceid_lora(unet)
+        return {"image_proj": adapters.faceid_projector(mini.TINY), "ip_adapter": attention}
+
+
+def test_faceid_s_published_shape_fits_sdxl_and_its_lora_reaches_every_attention(sdxl_unet):
+    """As in h94/IP-Adapter-FaceID's ip-adapter-faceid_sdxl.bin: 512 → 1024 → 4 × 2048, and a LoRA of rank 128."""
+    keys = {}
+    for number, name in enumerate(sdxl_unet.attn_processors):
+        attention = sdxl_unet.get_submodule(name.removesuffix(".processor"))
+        hidden, context = attention.to_q.in_features, attention.to_k.in_features
+        for part, into in (("q", hidden), ("k", context), ("v", context), ("out", hidden)):
+            keys[f"{number}.to_{part}_lora.down.weight"] = torch.empty(128, into, device="meta")
+            keys[f"{number}.to_{part}_lora.up.weight"] = torch.empty(hidden, 128, device="meta")
+        if name.endswith("attn2.processor"):
+            keys |= {f"{number}.{key}.weight": torch.empty(hidden, 2048, device="meta") for key in TO_KEYS}
+    sizes = {"proj.0": (1024, 512), "proj.2": (8192, 1024), "norm": (2048,)}
+    projector = {f"{name}.weight": torch.empty(size, device="meta") for name, size in sizes.items()}
+    projector |= {f"{name}.bias": torch.empty(size[0], device="meta") for name, size in sizes.items()}
+    weights = {"image_proj": projector, "ip_adapter": keys}
+    adapter_file.check_faceid_fit(weights, sdxl_unet, Path("ip-adapter-faceid_sdxl.bin"))
+    assert adapter_file.faceid_width(weights) == 512
+    lora = adapter_file.faceid_lora(weights, sdxl_unet)
+    assert len(lora) == 140 * 4 * 2 == len(keys) - 140
+    layer = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0"
+    assert lora[f"{layer}.lora_A.weight"].shape == (128, 640)
+    assert all(sdxl_unet.get_submodule(name.rpartition(".lora_")[0]) is not None for name in lora)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (without("image_proj", "proj.0.weight"), r"lacks a proj\.0\.weight"),
+        (changed("image_proj", "proj.2.weight", 3), r"lacks a proj\.2\.weight"),
+        (changed("image_proj", "proj.0.weight", 700, 512), r"proj\.0\.\w+ \(the file has .* wanted is \(512"),
+        (changed("image_proj", "norm.weight", 768), "width 768, this base model wants 64"),
+        (without("image_proj", "norm.bias"), r"norm\.bias \(the file has nothing"),
+        (without("ip_adapter", "1.to_v_ip.weight"), r"1 of its attention weights differ.* 1\.to_v_ip"),
+        (
+            without("ip_adapter", "0.to_out_lora.up.weight"),
+            r"0\.to_out_lora\.up\.weight \(the file has nothing",
+        ),
+        (
+            changed("ip_adapter", "0.to_q_lora.up.weight", 64, 9),
+            r"0\.to_q_lora\.up\.weight \(the file has \(64, 9",
+        ),
+        (changed("ip_adapter", "99.to_q_lora.up.weight", 8, 8), r"99\.to_q_lora"),
+    ],
+)
+def test_what_is_no_whole_faceid_adapter_is_refused_by_the_weight(faceid, unet, change, words):
+    path = Path("ip-adapter-faceid.bin")
+    adapter_file.check_faceid_fit(faceid, unet, path)
+    with pytest.raises(BundleError, match=rf"ip-adapter-faceid\.bin .*{words}"):
+        adapter_file.check_faceid_fit(change(faceid), unet, path)
+
+
+def test_faceid_takes_no_other_kind_of_adapter(faceid, weights, unet):
+    path = Path("some.bin")
+    plus = {"perceiver_resampler.proj_in.weight": torch.zeros(8, 8), **faceid["image_proj"]}
+    for projector, what in (
+        (weights["image_proj"], "a plain IP-Adapter"),
+        (plus, "an IP-Adapter FaceID Plus"),
+    ):
+        with pytest.raises(BundleError, match=rf"some\.bin is {what}.*FaceID takes an IP-Adapter FaceID"):
+            adapter_file.check_faceid_fit(faceid | {"image_proj": projector}, unet, path)
+
+
+def test_both_forms_of_faceid_hold_the_same(faceid, tmp_path):
+    torch.save(faceid, tmp_path / "a.bin")
+    save_file(adapters.joined(**faceid), tmp_path / "a.safetensors")
+    for name in ("a.bin", "a.safetensors"):
+        read = adapter_file.read_faceid_adapter(tmp_path / name)
+        assert all(
+            torch.equal(read[part][key], each) for part in faceid for key, each in faceid[part].items()
+        )
+    with pytest.raises(BundleError, match=r"The FaceID adapter .*gone\.bin is missing"):
+        adapter_file.read_faceid_adapter(tmp_path / "gone.bin")

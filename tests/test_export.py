@@ -29,6 +29,8 @@ def fetched(tmp_path, monkeypatch):
         "identitynet": "who/parts/net",
         "identity_adapter": "local.bin",
         "faces": {"kind": "insightface", "path": "who/parts/{a.onnx,b.onnx}"},
+        "faceid_adapter": "local.bin",
+        "faceid_faces": {"kind": "insightface", "path": "who/parts/{b.onnx,c.onnx}"},
         "controlnets": {"canny": "who/parts/net", "depth": "who/parts/none"},
         "loras": {"lcm": "who/parts/lcm.safetensors"},
         "licences": {"base": "MIT", "controlnets.canny": "“Own”"},
@@ -64,6 +66,7 @@ def test_an_exported_bundle_is_whole_without_hub_cache_or_lock(fetched, tmp_path
     }
     assert files_in(bundle.require("base")) == sorted(MODEL)
     assert files_in(bundle.require("faces")) == ["a.onnx", "b.onnx"]
+    assert files_in(bundle.require("faceid_faces")) == ["b.onnx", "c.onnx"]
     assert bundle.require("loras.lcm").read_bytes() == weights()
     assert (bundle.name, bundle.defaults.steps, bundle.licences) == ("mine", 7, fetched.licences)
     told = (moved / "LICENCES.md").read_text()

@@ -9,11 +9,12 @@ import pytest
 import tiny_loras
 import torch
 from photos import ASTRONAUT, GRACE_HOPPER, NO_PEOPLE
+from PIL import Image
 from portraits import opencv_folder as opencv_folder
 from portraits import portrait_sizes
 from test_tuning import hooked, state
 
-from instantid import acceleration, branches, bundles, faceid, loading, mini
+from instantid import acceleration, branches, bundles, compare, faceid, loading, metadata, mini
 from instantid.acceleration import Plan
 from instantid.adapter_file import faceid_lora, read_adapter, read_faceid_adapter, read_style_adapter
 from instantid.engine import Engine
@@ -314,3 +315,15 @@ def test_an_adapter_without_a_lora_works(copy, asked, engine):
     other = Engine.load(copy, device="cpu")
     assert faceid_lora(read_faceid_adapter(path), other._models.pipeline.unet) == {}
     assert np.abs(pixels(other, asked) - pixels(engine, asked)).max() > 2
+
+
+def test_methods_side_by_side_are_four_pictures_of_the_same_inputs(engine, asked, tmp_path):
+    base = asked.replace(faceid_strength=0, steps=1)
+    grid = compare.Grid(base=base, x=compare.Axis(field="method", values=compare.METHODS))
+    events = compare.run(compare.plan(grid), engine.stream, tmp_path)
+    made = [outcome for event in events for outcome in event.outcomes]
+    assert [outcome.status for outcome in made] == ["made"] * 4
+    assert len({outcome.path.read_bytes() for outcome in made}) == 4
+    [faceid_cell] = [outcome.path for outcome in made if "FaceID" in outcome.cell.name]
+    assert metadata.read(faceid_cell).settings["faceid_strength"] == 0.8
+    assert np.array_equal(np.asarray(Image.open(made[0].path)), pixels(engine, base))
