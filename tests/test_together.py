@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from test_engine import OneFace
 
-from instantid import acceleration
+from instantid import acceleration, metadata
 from instantid.engine import Engine
 from instantid.errors import Cancelled, InvalidRequest, NoFaceFound, OutOfMemory
 from instantid.request import Control, Face, Person, Place, Request, Result, Step
@@ -183,6 +183,14 @@ def test_offloaded_models_paint_several_at_once_where_it_is_asked_for(alone, tin
 def test_half_precision_paints_several_at_once(alone, tiny, request_):
     half = Engine.load(tiny, device="cpu", dtype=torch.bfloat16, at_once=4)
     assert abs(pixels(half.generate(request_)) - pixels(alone.generate(request_))).mean() < 10
+
+
+def test_a_picture_says_with_how_many_it_was_painted(alone, together, request_, tmp_path):
+    result = together.generate(request_)
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    metadata.save(result, paths)
+    [told] = metadata.made_otherwise(metadata.read(paths[1]), alone.generate(request_).bundle)
+    assert "float32, 3 pictures at once; this one with" in told
 
 
 def test_steps_are_counted_over_all_and_the_first_is_shown(alone, together, request_):
