@@ -66,9 +66,9 @@ def build_ui(studio: Studio) -> gr.Blocks:
             concurrency_limit=None,  # every visitor waits for the model on their own
         )
         connect_run(studio, inputs, results, history)
-        connect_compare(studio, inputs, compare, history, pace)
+        opened = connect_history(studio, history)
+        connect_compare(studio, inputs, compare, history, pace, opened)
         connect_batch(studio, inputs, batch, history)
-        connect_history(studio, history)
         connect_restore(studio, inputs, results, history, restore)
         connect_api(studio, inputs)
     return page.queue(max_size=32)

@@ -25,7 +25,7 @@ LAST_ONE = "Form and rows hold your last comparison again, with the pictures tha
 
 
 def connect_files(
-    studio: Studio, inputs: Inputs, compare: Compare, history: HistoryPanel
+    studio: Studio, inputs: Inputs, compare: Compare, history: HistoryPanel, opened: Dependency
 ) -> list[Dependency]:
     """Put a comparison into form and rows: one from a file, or this visitor's last one."""
 
@@ -70,8 +70,8 @@ def connect_files(
             | {compare.made: made, compare.last: gr.update(visible=False)}
         )
 
-    history.visit.change(
-        lambda visit: gr.update(visible=visit is not None and (visit.comparison / LAST).exists()),
+    opened.then(
+        lambda visit: gr.update(visible=(visit.comparison / LAST).exists()),
         history.visit,
         compare.last,
         **QUIET,

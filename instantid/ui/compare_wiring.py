@@ -46,13 +46,22 @@ WATCHED = (
 
 
 def connect_compare(
-    studio: Studio, inputs: Inputs, compare: Compare, history: HistoryPanel, pace: Pace
+    studio: Studio,
+    inputs: Inputs,
+    compare: Compare,
+    history: HistoryPanel,
+    pace: Pace,
+    opened: Dependency,
 ) -> None:
-    """Wire the group. Other visitors' runs come in between a comparison's pictures: it is not in their queue."""
+    """Wire the group. Other visitors' runs come in between a comparison's pictures: it is not in their queue.
+
+    Args:
+        opened: the event after which the visit is known.
+    """
     connect_zoom(studio, inputs, compare)
     events = [
         *connect_rows(studio, inputs, compare),
-        *connect_files(studio, inputs, compare, history),
+        *connect_files(studio, inputs, compare, history, opened),
         *_connect_run(studio, inputs, compare, history),
     ]
     _connect_outlook(studio, inputs, compare, pace, events)
@@ -67,18 +76,20 @@ def _connect_outlook(
         events: after which it is said anew. A row's variable is among them and not watched itself: its help would
             come before its values, and what is typed by then would be lost.
     """
+    again = gr.Number(0, visible="hidden")  # one event for all: an older answer never comes after a newer one
+    for event in events:
+        event.then(None, again, again, js="count => count + 1", **QUIET)
     watched = [inputs.parts[name] for name in WATCHED if name in inputs.parts]
     own = [part for row in compare.rows.values() for part in (row.text, row.photos)]
-    triggers = [compare.group.expand, *(part.change for part in (*own, *watched))]
-    told: dict[str, Any] = {
-        "fn": lambda data: _outlook(studio, inputs, compare, pace, data),
-        "inputs": components_of(inputs, compare),
-        "outputs": [compare.outlook, compare.start, *(row.help for row in compare.rows.values())],
+    gr.on(
+        [compare.group.expand, *(part.change for part in (*own, *watched, again))],
+        lambda data: _outlook(studio, inputs, compare, pace, data),
+        components_of(inputs, compare),
+        [compare.outlook, compare.start, *(row.help for row in compare.rows.values())],
+        trigger_mode="always_last",
+        concurrency_limit=4,
         **QUIET,
-    }
-    gr.on(triggers, **told, trigger_mode="always_last", concurrency_limit=4)
-    for event in events:
-        event.then(**told)
+    )
 
 
 def _outlook(studio: Studio, inputs: Inputs, compare: Compare, pace: Pace, data: Mapping[Any, Any]) -> dict:

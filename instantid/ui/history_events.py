@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 from gradio.context import Context
+from gradio.events import Dependency
 
 from .. import history
 from ..history import History
@@ -26,8 +27,12 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 WHO_COMES = f"() => [({KEY_OF_TAB})(), -new Date().getTimezoneOffset()]"
 
 
-def connect_history(studio: Studio, panel: HistoryPanel) -> None:
-    """Wire the group, but for restoring settings."""
+def connect_history(studio: Studio, panel: HistoryPanel) -> Dependency:
+    """Wire the group, but for restoring settings.
+
+    Returns:
+        The event after which the visit is known.
+    """
     asked = [panel.visit, panel.words, panel.likeness, panel.limit, panel.minutes]
     listed = [panel.said, panel.gallery, panel.names, panel.more, panel.export, panel.archive]
     shown = [
@@ -114,6 +119,7 @@ def connect_history(studio: Studio, panel: HistoryPanel) -> None:
             yield gr.DownloadButton(label, value=str(archive), visible=True)
 
     panel.export.click(export, asked[:3], panel.archive, **QUIET)
+    return opened
 
 
 def list_updates(

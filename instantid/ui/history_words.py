@@ -12,7 +12,7 @@ from ..request import Control, Lora, Request
 from ..styles import NO_STYLE
 from .words import CONTROL_LABELS, LABELS
 
-START = 40  # letters of a prompt in a caption
+START = 24  # letters of a prompt in a caption
 # Told of every picture; of all else only what is not as at first.
 ALWAYS = (
     "prompt",

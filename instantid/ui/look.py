@@ -55,10 +55,15 @@ CSS = """
 #compare-files :is(a, td) { color: var(--body-text-color); }
 #compare-files .label-clear-button { display: none; } /* nothing would bring the file back */
 #compare-about h3 { font-size: 1rem; font-weight: 700; margin: 0; overflow-wrap: anywhere; }
-#history-pictures .grid-container { padding-top: 1.7rem; grid-template-rows: none; }
+#history-pictures .grid-container { padding-top: 1.7rem; grid-template-rows: none;
+  grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)) !important; }
+#history-pictures .thumbnail-lg { aspect-ratio: 3 / 4; height: auto; }
 #history-pictures .caption-label { font-size: .72rem; white-space: normal; text-overflow: clip; max-width: 100%;
-  left: 0; right: 0; line-height: 1.3; opacity: 1 !important; background: var(--block-background-fill); }
-#history-pictures .grid-container img { height: calc(100% - 3.4rem); } /* the caption has its place below */
+  left: 0; right: 0; line-height: 1.3; opacity: 1 !important; background: var(--block-background-fill);
+  border: 0; }
+/* the caption has its place below the picture */
+#history-pictures .grid-container img { position: absolute; inset: 0 0 auto; height: calc(100% - 3.4rem); }
+.differ, .differ tr { border: 0 !important; }
 .differ { border-collapse: collapse; font-size: .85rem; margin: .4rem 0; width: 100%; }
 .differ :is(td, th) { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0 !important;
   overflow-wrap: anywhere; border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; }

@@ -76,6 +76,10 @@ def test_pictures_are_found_compared_restored_and_deleted(visit, engine, photos,
     page.locator("#history-words textarea").fill("")
     expect(pictures(page)).to_have_count(2)
 
+    page.reload()
+    driver.open_group(page, "history")
+    expect(pictures(page)).to_have_count(2)
+
     other = visit()
     driver.open_group(other, "history")
     expect(other.locator("#history-said")).to_contain_text("Nothing here yet")
