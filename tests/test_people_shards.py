@@ -14,10 +14,11 @@ from instantid.errors import InvalidRequest
 from instantid.training.people import card
 from instantid.training.people.description import Identity, from_json
 from instantid.training.people.looks import LOOKS
-from instantid.training.people.making import MakingFailed, compose, make
+from instantid.training.people.making import compose, make
 from instantid.training.people.orders import ALL_LOOKS, Order, read_order
 from instantid.training.people.shards import identities_file, photos_only, read_records, read_shard
 from instantid.training.people.sheet import draw_truth, people_sheet
+from instantid.training.processes import ProcessDied
 
 ORDER = Order(people=5, views=2, size=64, looks=1, people_per_shard=2, together=0.3)
 
@@ -125,7 +126,7 @@ def test_several_processes_give_the_same_bytes(made, tmp_path):
 
 
 def test_a_process_that_dies_is_told(tmp_path):
-    with pytest.raises(MakingFailed, match=r"ended with 9.*same command goes on"):
+    with pytest.raises(ProcessDied, match=r"ended with 9.*same command goes on"):
         make(ORDER, tmp_path / "set", open_renderer=open_dying, workers=2)
 
 

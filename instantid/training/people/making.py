@@ -1,12 +1,10 @@
 """Making a data set: shard by shard, in as many processes as asked for, going on where it stopped."""
 
-import multiprocessing
-import queue
-import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from ...errors import InstantIDError
+from ..processes import Worker, work_through
 from .description import Picture
 from .identities import sample_identity
 from .looks import PHOTO, styles_with_looks
@@ -19,10 +17,6 @@ Render = Callable[[Sequence[Picture]], list[Rendered]]
 OpenRenderer = Callable[[str, int | None], Render]
 OnPictures = Callable[[int], None]
 BATCH = 32  # scenes rendered at once; more than a GPU of 8 GB may not hold at 512 pixels
-
-
-class MakingFailed(InstantIDError):
-    """A process that makes pictures died."""
 
 
 def compose(order: Order, person: int, view: int) -> Picture:
@@ -67,20 +61,15 @@ def make(
 
     Raises:
         InvalidRequest: the folder holds something else.
-        MakingFailed: a process died, of too little memory most of the time.
+        ProcessDied: of too little memory most of the time.
     """
     open_order(folder, order)
     missing = [shard for shard in range(order.shards) if not (folder / shard_name(shard)).exists()]
     for shard in set(range(order.shards)) - set(missing):
         on_pictures(len(order.people_of(shard)) * order.views * (1 + order.looks_each))
-    if not missing:
-        return
-    if workers == 1:
-        render = open_renderer(device, None)
-        for shard in missing:
-            make_shard(order, shard, folder, render, on_pictures)
-    else:
-        _make_in_processes(order, missing, folder, open_renderer, device, workers, on_pictures)
+    threads = None if workers == 1 or len(missing) == 1 else 1  # there are as many processes as cores
+    open_worker = partial(_open_worker, order, folder, open_renderer, device, threads)
+    work_through(missing, open_worker, workers=workers, on_news=on_pictures)
 
 
 def make_shard(order: Order, shard: int, folder: Path, render: Render, on_pictures: OnPictures) -> None:
@@ -100,63 +89,9 @@ def _batches(order: Order, shard: int) -> Iterator[list[tuple[int, int]]]:
     yield from (scenes[start : start + BATCH] for start in range(0, len(scenes), BATCH))
 
 
-def _make_in_processes(
-    order: Order,
-    missing: Sequence[int],
-    folder: Path,
-    open_renderer: OpenRenderer,
-    device: str,
-    workers: int,
-    on_pictures: OnPictures,
-) -> None:
-    context = multiprocessing.get_context("spawn")  # CUDA does not live through a fork
-    shards, told = context.SimpleQueue(), context.Queue()
-    count = min(workers, len(missing))
-    for shard in [*missing, *[None] * count]:
-        shards.put(shard)
-    processes = [
-        context.Process(target=_work, args=(order, folder, open_renderer, device, shards, told), daemon=True)
-        for _ in range(count)
-    ]
-    try:
-        for process in processes:
-            process.start()
-        while any(process.is_alive() for process in processes) or not told.empty():
-            try:
-                news = told.get(timeout=0.5)
-            except queue.Empty:
-                news = 0
-            if isinstance(news, InstantIDError):
-                raise news
-            on_pictures(news)
-            dead = [process.exitcode for process in processes if process.exitcode]
-            if dead:
-                raise MakingFailed(
-                    f"A process that makes pictures ended with {dead[0]}, often for want of memory. What is done is "
-                    "kept: the same command goes on; fewer --workers need less memory."
-                )
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
-
-
-def _work(
-    order: Order,
-    folder: Path,
-    open_renderer: OpenRenderer,
-    device: str,
-    shards: multiprocessing.SimpleQueue,
-    told: multiprocessing.Queue,
-) -> None:
-    """Make shards until a None comes. Runs in a process of its own, on one thread: there are as many as cores."""
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends this
-    cv2.setNumThreads(1)
-    try:
-        render = open_renderer(device, 1)
-        while (shard := shards.get()) is not None:
-            make_shard(order, shard, folder, render, told.put)
-    except InstantIDError as error:
-        told.put(error)
+def _open_worker(
+    order: Order, folder: Path, open_renderer: OpenRenderer, device: str, threads: int | None
+) -> Worker:
+    """What makes one shard. The renderer is opened here, once in each process."""
+    render = open_renderer(device, threads)
+    return lambda shard, tell: make_shard(order, shard, folder, render, tell)
