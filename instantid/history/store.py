@@ -165,9 +165,8 @@ class History:
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
             made, likeness = datetime.fromisoformat(said.pop("made")), said.pop("likeness")
-            current = (
-                said.pop("schema") == SCHEMA_VERSION
-            )  # the picture's own is brought up to date by `metadata`
+            # The picture's own record is brought up to date by `metadata`.
+            current = said.pop("schema") == SCHEMA_VERSION
             if made.tzinfo is None or not isinstance(likeness, (float, type(None))):
                 raise ValueError("a time without its zone, or a likeness that is no number")
             record = Record(**said) if current else metadata.read(self._path(name, "png"))
@@ -187,13 +186,8 @@ class History:
                 self._remove(entry.name)
 
     def _remove(self, name: str) -> None:
-        for ending in (
-            "json",
-            "json.part",
-            "png",
-            "png.part",
-            "webp",
-        ):  # the entry first, then what it stands on
+        # The entry first, then what it stands on.
+        for ending in ("json", "json.part", "png", "png.part", "webp"):
             self._path(name, ending).unlink(missing_ok=True)
         self._known.pop(name, None)
 

@@ -12,6 +12,7 @@ from ..request import Request
 from ..styles import NO_STYLE
 from .compare_group import COMPARING, TO_COMPARE, Compare
 from .compare_run import Made, table_of
+from .form import PLAIN
 from .inputs import Inputs
 from .photos import notice
 from .problems import shown_on_page
@@ -27,27 +28,18 @@ SHOW_ZOOM = (
 )
 IN_FORM = "The form above holds the settings of this cell."
 CHOOSE_ANOTHER = "Now choose another cell: it is laid beside this one."
-# Fields of Request that are told where they are not as they always are.
-OTHERS = (
-    "faceid_strength",
-    "face_region",
-    "free_pose",
-    "style_strength",
-    "style_mode",
-    "style_content",
-    "style_content_strength",
-    "start_strength",
-    "repaint",
-    "upscale",
-    "upscale_strength",
-    "upscale_by",
-    "face_detail",
-    "face_detail_strength",
-    "cfg_rescale",
-    "negative_noise",
-    "perturbed_negative",
-    "off_size",
-)
+# What the form holds as it is, and a cell tells in words of its own, or not at all. Whatever else it so holds is told
+# by its name, where it is not as it always is.
+APART = {
+    "prompt",
+    "negative_prompt",
+    "steps",
+    "guidance_scale",
+    "scheduler",
+    "identity_strength",
+    "adapter_strength",
+    "images",
+}
 
 
 def connect_zoom(studio: Studio, inputs: Inputs, compare: Compare) -> None:
@@ -158,7 +150,7 @@ def _settings(request: Request) -> dict[str, str]:
     told |= {
         name.replace("_", " ").capitalize(): getattr(request, name)
         for name, field in type(request).model_fields.items()
-        if name in OTHERS and getattr(request, name) != field.default
+        if name in PLAIN and name not in APART and getattr(request, name) != field.default
     }
     return {name: str(value) for name, value in told.items() if value not in (None, "")}
 

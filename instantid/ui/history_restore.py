@@ -135,9 +135,8 @@ def _pictures(record: Record, values: Mapping[str, Any], notes: list[str]) -> di
         was, now = record.pictures.get(place), _print(picture)
         name = _in_words(place, record)
         if was is not None and now is not None and was.get("photo", 0) == now.get("photo"):
-            chosen[str(picture.image)] = was[
-                "number"
-            ]  # the same photo; perhaps another of its faces was meant
+            # The same photo; perhaps another of its faces was meant.
+            chosen[str(picture.image)] = was["number"]
         elif was is not None and was != now:
             notes.append(f"The {name} in the form is not the one that the picture was made from.")
         elif was is None and ".references." in place:
