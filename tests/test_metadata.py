@@ -12,7 +12,7 @@ from portraits import opencv_folder as opencv_folder
 from portraits import portrait_bundle as portrait_bundle
 from portraits import portrait_engine as portrait_engine
 
-from instantid import dotted, metadata
+from instantid import dotted, metadata, repeating
 from instantid.engine import Engine
 from instantid.errors import InvalidMetadata, InvalidRequest
 from instantid.request import (
@@ -123,7 +123,7 @@ def pictures(request: Request) -> dict:
 
 
 def restored(path, request: Request, **changes):
-    return metadata.restore(metadata.read(path), pictures(request), **changes)
+    return repeating.restore(metadata.read(path), pictures(request), **changes)
 
 
 def test_every_field_comes_back(files, face, tmp_path):
@@ -197,7 +197,7 @@ def test_changes_win_over_the_record_and_over_the_person_s_own_strength(files, f
 def test_changes_by_dotted_name_reach_inside(files, face, tmp_path):
     request = full_request(files, face)
     values = {"people.1.view": "up", "controls.pose.strength": 0.9, "controls.depth.strength": 0.1}
-    changed, differences = metadata.restore(
+    changed, differences = repeating.restore(
         metadata.read(saved(request, tmp_path / "out.png")), pictures(request) | values, identity_strength=0.5
     )
     assert differences == []
@@ -233,7 +233,7 @@ def test_any_picture_of_a_run_is_repeated_to_the_pixel_from_its_file(portrait_en
     photos = tmp_path / "elsewhere.png"
     Image.open(GRACE_HOPPER).save(photos)  # another file of the same pixels
     for i in (0, 2):
-        again, differences = metadata.restore(
+        again, differences = repeating.restore(
             metadata.read(paths[i]),
             references=[Photo(image=ASTRONAUT), Photo(image=photos)],
             pose_image=Photo(image=photos),
@@ -248,11 +248,11 @@ def test_ready_faces_are_repeated_too(tiny, face, tmp_path):
     result = engine.generate(Request(people=[Person(references=[face])], seed=3))
     path = tmp_path / "out.png"
     metadata.save(result, [path])
-    again, differences = metadata.restore(metadata.read(path), references=[face])
+    again, differences = repeating.restore(metadata.read(path), references=[face])
     assert differences == []
     assert engine.generate(again).images[0].tobytes() == result.images[0].tobytes()
     other = Face(face.embedding + 1e-3, face.keypoints, face.box)
-    assert metadata.restore(metadata.read(path), references=[other])[1] == [
+    assert repeating.restore(metadata.read(path), references=[other])[1] == [
         "The face photo is not the one that the picture was made from."
     ]
 
@@ -262,7 +262,7 @@ def test_another_photo_is_told(files, tmp_path):
     path = saved(request, tmp_path / "out.png")
     swapped = [Photo(image=files["b"]), Photo(image=files["a"])]
     pose = Photo(image=files["style"])
-    assert metadata.restore(metadata.read(path), references=swapped, pose_image=pose)[1] == [
+    assert repeating.restore(metadata.read(path), references=swapped, pose_image=pose)[1] == [
         "The face photo 1 is not the one that the picture was made from.",
         "The face photo 2 is not the one that the picture was made from.",
         "The pose photo is not the one that the picture was made from.",
@@ -272,7 +272,7 @@ def test_another_photo_is_told(files, tmp_path):
 def test_another_face_of_the_same_photo_is_told_apart_from_another_photo(files, tmp_path):
     request = Request(people=[Person(references=[Photo(image=files["a"], face=2)])])
     path = saved(request, tmp_path / "out.png")
-    assert metadata.restore(metadata.read(path), references=[Photo(image=files["a"])])[1] == [
+    assert repeating.restore(metadata.read(path), references=[Photo(image=files["a"])])[1] == [
         "The face photo is the same, but the picture was made from its face 2."
     ]
 
@@ -282,22 +282,22 @@ def test_a_photo_too_many_is_told_and_one_too_few_refused(files, tmp_path):
     alone, posed = saved(request, tmp_path / "1.png"), tmp_path / "2.png"
     saved(request.replace(pose_image=files["pose"]), posed)
     photo = Photo(image=files["a"])
-    restored, told = metadata.restore(
+    restored, told = repeating.restore(
         metadata.read(alone), references=[photo], pose_image=Photo(image=files["pose"])
     )
     assert told == ["The picture was made without a pose photo."]
     assert restored.pose_image == Photo(image=files["pose"])
     with pytest.raises(InvalidRequest, match=r"more than was given: pose photo\. Give it as well"):
-        metadata.restore(metadata.read(posed), references=[photo])
+        repeating.restore(metadata.read(posed), references=[photo])
     with pytest.raises(InvalidRequest, match="made from 1 face photo; more were given"):
-        metadata.restore(metadata.read(alone), references=[photo, photo])
+        repeating.restore(metadata.read(alone), references=[photo, photo])
 
 
 def test_what_is_missing_is_named_all_at_once(files, face, tmp_path):
     request = full_request(files, face)
     record = metadata.read(saved(request, tmp_path / "out.png"))
     with pytest.raises(InvalidRequest) as told:
-        metadata.restore(record, references=[files["a"]])
+        repeating.restore(record, references=[files["a"]])
     for name in (
         *("face photo 2 of person 1", "face photo 1 of person 2", "face photo 2 of person 2", "pose photo"),
         *(
@@ -318,7 +318,7 @@ def test_a_control_that_is_left_out_needs_no_map(files, face, tmp_path):
     given = pictures(request)
     del given["controls.pose.map"]
     record = metadata.read(saved(request, tmp_path / "out.png"))
-    changed, told = metadata.restore(record, given, controls={})
+    changed, told = repeating.restore(record, given, controls={})
     assert (changed.controls, told) == ({}, ["The picture was made with a ready pose map."])
 
 
@@ -326,14 +326,14 @@ def test_somebody_too_many_is_refused(files, tmp_path):
     alone = Request(people=[Person(references=[files["a"]])])
     record = metadata.read(saved(alone, tmp_path / "out.png"))
     with pytest.raises(InvalidRequest, match="shows 1 person: there is no person 2"):
-        metadata.restore(record, {"people.0.references.0": files["a"], "people.1.references.0": files["b"]})
+        repeating.restore(record, {"people.0.references.0": files["a"], "people.1.references.0": files["b"]})
 
 
 def test_people_that_changed_places_are_told(files, tmp_path):
     request = Request(people=[Person(references=[files[name]]) for name in "ab"])
     record = metadata.read(saved(request, tmp_path / "out.png"))
     swapped = {"people.0.references.0": files["b"], "people.1.references.0": files["a"]}
-    assert metadata.restore(record, swapped)[1] == [
+    assert repeating.restore(record, swapped)[1] == [
         "The face photo of person 1 is not the one that the picture was made from.",
         "The face photo of person 2 is not the one that the picture was made from.",
     ]
@@ -344,7 +344,7 @@ def test_a_photo_saved_anew_without_loss_is_the_same_photo(files, tmp_path, kind
     request = Request(people=[Person(references=[files["a"]])])
     path, copy = saved(request, tmp_path / "out.png"), tmp_path / "copy"
     Image.open(files["a"]).save(copy, format=kind, **({"lossless": True} if kind == "WEBP" else {}))
-    assert metadata.restore(metadata.read(path), references=[Photo(image=copy)])[1] == []
+    assert repeating.restore(metadata.read(path), references=[Photo(image=copy)])[1] == []
 
 
 def test_one_changed_value_of_one_pixel_makes_it_another_photo(files, tmp_path):
@@ -353,7 +353,7 @@ def test_one_changed_value_of_one_pixel_makes_it_another_photo(files, tmp_path):
     picture = Image.open(files["a"])
     red, green, blue = picture.getpixel((47, 39))
     picture.putpixel((47, 39), (red, green, blue ^ 1))
-    assert len(metadata.restore(metadata.read(path), references=[Photo(image=picture)])[1]) == 1
+    assert len(repeating.restore(metadata.read(path), references=[Photo(image=picture)])[1]) == 1
 
 
 def test_the_file_holds_neither_photos_nor_embeddings_nor_where_they_lay(face, files, tmp_path):
@@ -410,7 +410,7 @@ def test_of_weights_the_name_is_kept_and_the_folder_is_not(files, lora, tmp_path
 def test_another_weights_file_of_the_same_name_is_told(files, lora, tmp_path, at):
     request = Request(people=[Person(references=[files["a"]])], loras=[str(lora)])
     record = metadata.read(saved(request, tmp_path / "out.png"))
-    again, told = metadata.restore(record, references=[files["a"]], loras=[str(lora)])
+    again, told = repeating.restore(record, references=[files["a"]], loras=[str(lora)])
     assert (again, told) == (request, [])
     changed = bytearray(lora.read_bytes())
     changed[at] ^= 1
@@ -419,7 +419,7 @@ def test_another_weights_file_of_the_same_name_is_told(files, lora, tmp_path, at
     ):  # a change in the middle alone is not seen; weights that differ there differ elsewhere
         changed += b"x"
     lora.write_bytes(changed)
-    assert metadata.restore(record, references=[files["a"]], loras=[str(lora)])[1] == [
+    assert repeating.restore(record, references=[files["a"]], loras=[str(lora)])[1] == [
         "The LoRA 1 is another file than the one that the picture was made with."
     ]
 
@@ -483,7 +483,7 @@ def test_a_file_of_the_first_version_is_read(tmp_path):
     with_text(tmp_path / "old.png", json.dumps(VERSION_1))
     photos = [Photo(image=ASTRONAUT), Photo(image=GRACE_HOPPER)]
     record = metadata.read(tmp_path / "old.png")
-    request, told = metadata.restore(record, references=photos, pose_image=photos[1])
+    request, told = repeating.restore(record, references=photos, pose_image=photos[1])
     assert told == []
     assert request == Request(
         people=[Person(references=photos, adapter_strength=0.6)],
@@ -498,13 +498,13 @@ def test_a_file_of_the_first_version_is_read(tmp_path):
         width=72,
         height=88,
     )
-    assert metadata.made_otherwise(record, record.bundle | {"placement": "resident"}) == [
+    assert repeating.made_otherwise(record, record.bundle | {"placement": "resident"}) == [
         f"The picture was made with {name} {was} (here: {version(name)})."
         for name, was in record.versions.items()
         if was != version(name)
     ]
     with pytest.raises(InvalidRequest, match="more than was given: pose photo"):
-        metadata.restore(record, references=photos)
+        repeating.restore(record, references=photos)
 
 
 @pytest.mark.parametrize(
@@ -538,17 +538,17 @@ def test_a_damaged_file_of_the_first_version_is_said_to_be_damaged(tmp_path, cha
 def test_a_file_is_known_to_be_made_from_a_request(files, face, tmp_path, changes, same):
     request = full_request(files, face)
     record = metadata.read(saved(request, tmp_path / "out.png"))
-    assert metadata.made_from(record, request.replace(**changes)) is same
+    assert repeating.made_from(record, request.replace(**changes)) is same
 
 
 def test_a_file_made_from_other_pixels_is_not_made_from_the_request(files, tmp_path):
     request = Request(people=[Person(references=[files["a"]])])
     record = metadata.read(saved(request, tmp_path / "out.png"))
     known = {}
-    assert metadata.made_from(record, request, known) and len(known) == 1
+    assert repeating.made_from(record, request, known) and len(known) == 1
     noise(99).save(files["a"])
-    assert metadata.made_from(record, request, known)  # as it was when it was first looked at
-    assert not metadata.made_from(record, request)
+    assert repeating.made_from(record, request, known)  # as it was when it was first looked at
+    assert not repeating.made_from(record, request)
 
 
 def test_untrained_is_said_in_the_file_and_where_it_is_not_so_not(files, tmp_path):
@@ -564,12 +564,12 @@ def test_untrained_is_said_in_the_file_and_where_it_is_not_so_not(files, tmp_pat
 def test_what_else_makes_a_repetition_differ_is_told(files, tmp_path):
     request = Request(people=[Person(references=[files["a"]])])
     record = metadata.read(saved(request, tmp_path / "out.png"))
-    assert metadata.made_otherwise(record, BUNDLE) == []
-    assert metadata.made_otherwise(record, BUNDLE | {"device": "cuda", "dtype": "float16"}) == [
+    assert repeating.made_otherwise(record, BUNDLE) == []
+    assert repeating.made_otherwise(record, BUNDLE | {"device": "cuda", "dtype": "float16"}) == [
         "The picture was made with tiny cpu float32; this one with tiny cuda float16."
     ]
     older = record.model_copy(update={"versions": record.versions | {"torch": "2.0"}})
-    assert metadata.made_otherwise(older, BUNDLE) == [
+    assert repeating.made_otherwise(older, BUNDLE) == [
         f"The picture was made with torch 2.0 (here: {version('torch')})."
     ]
 
@@ -646,7 +646,7 @@ def test_edited_settings_are_refused_like_any_others(files, tmp_path, settings):
     with_text(tmp_path / "x.png", json.dumps(changed))
     record = metadata.read(tmp_path / "x.png")
     with pytest.raises(InvalidRequest, match=next(iter(settings))):
-        metadata.restore(record, references=[Photo(image=files["a"])])
+        repeating.restore(record, references=[Photo(image=files["a"])])
 
 
 def test_a_newer_schema_asks_for_an_update(files, tmp_path):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from test_engine import OneFace
 
-from instantid import acceleration, metadata
+from instantid import acceleration, metadata, repeating
 from instantid.engine import Engine
 from instantid.errors import Cancelled, InvalidRequest, NoFaceFound, OutOfMemory
 from instantid.request import Control, Face, Person, Place, Request, Result, Step
@@ -189,7 +189,7 @@ def test_a_picture_says_with_how_many_it_was_painted(alone, together, request_, 
     result = together.generate(request_)
     paths = [tmp_path / f"{i}.png" for i in range(3)]
     metadata.save(result, paths)
-    [told] = metadata.made_otherwise(metadata.read(paths[1]), alone.generate(request_).bundle)
+    [told] = repeating.made_otherwise(metadata.read(paths[1]), alone.generate(request_).bundle)
     assert "float32, 3 pictures at once; this one with" in told
 
 

@@ -1,5 +1,6 @@
 """The history on the page without a browser: the form filled again, captions and tables, what a visitor sees."""
 
+import shutil
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -182,7 +183,7 @@ def test_the_list_says_how_many_there_are_and_which_are_shown(panel, kept):
     assert "2 pictures; the newest 1 are shown" in said and shown == 1 and more
     assert "1 of 2 pictures" in told("king", 0, 60)[0]
     assert "No picture has all of that" in told("knight", 0, 60)[0]
-    kept.forget()
+    shutil.rmtree(kept.folder)
     assert "Nothing here yet" in told("", 0, 60)[0]
 
 

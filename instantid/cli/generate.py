@@ -61,7 +61,7 @@ def generate(
 
     Up to four people: --face a.jpg --face2 b.jpg, from left to right; every option about a person takes the number.
     """
-    from .. import metadata
+    from .. import metadata, repeating
     from ..styles import load_styles
 
     saved = Used(people_folder)
@@ -72,7 +72,7 @@ def generate(
     if record is None:
         request = Request(**dotted.put_in({"seed": None}, values))
     else:
-        request, differences = metadata.restore(record, values)
+        request, differences = repeating.restore(record, values)
         for difference in differences:
             note(f"{difference} The result will differ.")
     paths = _paths(out, request.images, overwrite)
@@ -88,7 +88,7 @@ def generate(
         console.print(f"Wrote {escape(str(path))}: seed {result.seeds[i]}{told if result.likeness else ''}")
     for sentence in result.notes:
         note(sentence)
-    for difference in metadata.made_otherwise(record, result.bundle) if record else ():
+    for difference in repeating.made_otherwise(record, result.bundle) if record else ():
         note(f"{difference} The result may differ.")
     if result.bundle["untrained"]:
         note("these weights are untrained: the picture is abstract.")

@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image
 
-from .. import metadata
+from .. import metadata, repeating
 from ..errors import InstantIDError, InvalidRequest
 from ..images import open_image
 from ..metadata import Record
@@ -132,11 +132,6 @@ class History:
         small = self._path(entry.name, "webp")
         return small if small.exists() else self._existing(entry.name, "png")
 
-    def forget(self) -> None:
-        """Remove the folder with everything in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._known = {}
-
     def _claim(self, record: Record, likeness: float | None) -> Entry:
         """An entry whose name is taken from now on, also for other programs on this folder."""
         while True:
@@ -170,7 +165,7 @@ class History:
             if made.tzinfo is None or not isinstance(likeness, (float, type(None))):
                 raise ValueError("a time without its zone, or a likeness that is no number")
             record = Record(**said) if current else metadata.read(self._path(name, "png"))
-            metadata.recorded(record)  # no surprises later: all its settings are as a request has them
+            repeating.recorded(record)  # no surprises later: all its settings are as a request has them
             return Entry(name=name, made=made, likeness=likeness, record=record)
         except FileNotFoundError:  # deleted in this moment
             return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import dotted, metadata, prints
+from .. import dotted, prints, repeating
 from ..dotted import Source
 from ..errors import InvalidImage, InvalidMetadata, InvalidRequest
 from ..metadata import Record
@@ -41,7 +41,7 @@ def fill_form(record: Record, values: Mapping[str, Any], studio: Studio) -> Fill
         InvalidMetadata: the record holds what no request can.
     """
     try:
-        asked = metadata.recorded(record)
+        asked = repeating.recorded(record)
     except InvalidRequest as error:
         raise InvalidMetadata(
             f"The settings in this picture were edited and cannot be used: {error}"
