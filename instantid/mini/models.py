@@ -37,6 +37,7 @@ def base(sizes: Sizes, unet: UNet2DConditionModel) -> SDXL:
         down_block_types=("DownEncoderBlock2D",) * len(sizes.vae_channels),
         up_block_types=("UpDecoderBlock2D",) * len(sizes.vae_channels),
         norm_num_groups=8,
+        latent_channels=sizes.latents,
         sample_size=sizes.side,
         scaling_factor=0.13025,
     )
@@ -64,6 +65,8 @@ def unet(sizes: Sizes) -> UNet2DConditionModel:
     time_width = 32
     attends = [layers > 0 for layers in sizes.transformer_layers]
     return UNet2DConditionModel(
+        in_channels=sizes.latents,
+        out_channels=sizes.latents,
         block_out_channels=sizes.channels,
         down_block_types=tuple("CrossAttnDownBlock2D" if does else "DownBlock2D" for does in attends),
         up_block_types=tuple("CrossAttnUpBlock2D" if does else "UpBlock2D" for does in reversed(attends)),
@@ -80,14 +83,19 @@ def unet(sizes: Sizes) -> UNet2DConditionModel:
     )
 
 
-def map_channels(vae_levels: int) -> tuple[int, ...]:
-    """A ControlNet's way in for maps, which halves them as often as the VAE halves pictures."""
-    return (16, 32, 96, 256)[:vae_levels]
+def map_channels(vae_levels: int, width: int) -> tuple[int, ...]:
+    """A ControlNet's way in for maps, which halves them as often as the VAE halves pictures.
+
+    Args:
+        width: of the UNet's first level. Beside a narrow one the published way in would cost more than all the rest.
+    """
+    channels = (16, 32, 96, 256) if width >= 320 else (8, 16, 32, 64)
+    return channels[:vae_levels]
 
 
 def controlnet(unet: UNet2DConditionModel, sizes: Sizes) -> ControlNetModel:
     """A ControlNet whose zero convolutions are not zero: untrained, yet it acts."""
-    channels = map_channels(len(sizes.vae_channels))
+    channels = map_channels(len(sizes.vae_channels), sizes.channels[0])
     net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels)
     for outlet in [*net.controlnet_down_blocks, net.controlnet_mid_block]:
         torch.nn.init.normal_(outlet.weight, std=outlet.weight[0].numel() ** -0.5)

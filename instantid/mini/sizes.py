@@ -19,6 +19,8 @@ class Sizes:
     face_tokens: int
     steps: int
     controlnets: tuple[str, ...] = ("canny",)
+    latents: int = 4
+    """Channels of the VAE's latents."""
     groups: int = 32
     """Of the UNet's group norms."""
     prediction: str = "epsilon"
@@ -58,11 +60,12 @@ TINY = Sizes(
 SMALL = Sizes(
     name="mini",
     side=128,
-    channels=(32, 64, 128, 192),
-    transformer_layers=(0, 1, 1, 1),
-    heads=(1, 2, 4, 6),
+    channels=(64, 128, 192),
+    transformer_layers=(0, 1, 1),
+    heads=(1, 2, 3),
     text_width=96,
-    vae_channels=(16, 32, 64),
+    vae_channels=(16, 32, 64, 64),
+    latents=24,
     embedding=128,
     face_tokens=16,
     steps=15,
@@ -70,7 +73,7 @@ SMALL = Sizes(
     groups=8,
     prediction="v_prediction",
 )
-"""What two CPU cores can train: 128 pixels, latents a fourth of that."""
+"""What two CPU cores can train: 128 pixels, latents an eighth of that, and many: see training/components.py."""
 LARGE = Sizes(
     name="mini",
     side=256,

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from .. import bundles, loading
 from ..people import Frozen
+from .components import write_components
 from .loop import Figures
 from .prepared import Prepared
 from .sheets import lay_out
@@ -34,6 +35,10 @@ class Options(Frozen):
         0.5, description="Weight of mean colours, as a linear map reads them off pooled latents."
     )
     kl: float = Field(1e-6, description="Pull of the latents towards a normal distribution.")
+    components: bool = Field(
+        False,
+        description="The encoder gives the principal components of patches (`components`), and does not learn.",
+    )
     decoder_only: bool = Field(False, description="Leave the encoder as it is: latents stay what they were.")
     adversarial: float = Field(0.0, description="Weight of the patch discriminator; 0: there is none.")
 
@@ -54,7 +59,9 @@ class AutoencoderTask(nn.Module):
     ):
         super().__init__()
         self.vae = loading.load_vae(bundles.open_bundle(bundle), torch.float32)
-        if options.decoder_only:
+        if options.components:
+            write_components(self.vae, as_tensor(_spread(prepared, chosen, 512)))
+        if options.components or options.decoder_only:
             self.vae.encoder.requires_grad_(False)
             self.vae.quant_conv.requires_grad_(False)
         # Thrown away after training. Without it, 2,000 steps taught brightness and one axis of hue, and no green.
@@ -98,8 +105,8 @@ class AutoencoderTask(nn.Module):
     def save(self, bundle: Path) -> None:
         """Write base/vae, its latents scaled to a standard deviation of 1."""
         if not self._options.decoder_only:
-            pictures = self._prepared.images(self._chosen[:: max(1, len(self._chosen) // 64)])
-            latents = self.vae.encode(as_tensor(pictures).to(self.vae.device)).latent_dist.mode()
+            pictures = as_tensor(_spread(self._prepared, self._chosen, 64))
+            latents = self.vae.encode(pictures.to(self.vae.device)).latent_dist.mode()
             self.vae.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
         write_base(bundle, {"vae": self.vae})
 
@@ -126,6 +133,11 @@ class AutoencoderTask(nn.Module):
         fooling = -torch.func.functional_call(self.judge, still, (decoded,)).mean()
         real, made = self.judge(pictures), self.judge(decoded.detach())
         return {"fooling": fooling, "telling": (F.relu(1 - real) + F.relu(1 + made)).mean() / 2}
+
+
+def _spread(prepared: Prepared, chosen: np.ndarray, count: int) -> np.ndarray:
+    """About so many of the chosen pictures, evenly."""
+    return prepared.images(chosen[:: max(1, len(chosen) // count)])
 
 
 def _edges(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ def begin_controlnet(
 
     Its maps are as large as pictures, and are halved as often as this VAE halves those.
     """
-    channels = map_channels(len(vae.config.block_out_channels))
+    channels = map_channels(len(vae.config.block_out_channels), unet.config.block_out_channels[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = kind.from_unet(unet, conditioning_embedding_out_channels=channels)

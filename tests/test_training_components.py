@@ -1,0 +1,86 @@
+"""An encoder of principal components: linear, as good as the textbook's, and the decoder alone learns."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from instantid import mini
+from instantid.errors import InvalidRequest
+from instantid.mini import models
+from instantid.training.components import write_components
+
+
+@pytest.fixture(scope="module")
+def pictures() -> torch.Tensor:
+    """(12, 3, 64, 64): coloured gradients and waves, so that a few components tell most."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64] / 64
+    made = []
+    for _ in range(12):
+        tilt, wave, middle = rng.normal(size=(2, 3)), rng.normal(size=(2, 3)), rng.normal(size=3)
+        flat = y[..., None] * tilt[0] + x[..., None] * tilt[1] + middle
+        waves = np.sin(40 * x + rng.uniform(0, 6))[..., None] * wave[0] + np.cos(33 * y)[..., None] * wave[1]
+        made.append(flat + 0.3 * waves + rng.normal(size=(64, 64, 3)) * 0.02)
+    return torch.tensor(np.stack(made)).float().permute(0, 3, 1, 2).clamp(-1, 1)
+
+
+@pytest.fixture(scope="module")
+def vae(pictures):
+    torch.manual_seed(0)
+    made = models.base(mini.SMALL, models.unet(mini.SMALL)).vae
+    write_components(made, pictures)
+    return made
+
+
+@torch.no_grad()
+def encode(vae, pictures: torch.Tensor) -> torch.Tensor:
+    return vae.encode(pictures).latent_dist.mode()
+
+
+def test_latents_are_linear_in_the_pictures(vae, pictures):
+    one, other = encode(vae, pictures[:4]), encode(vae, pictures[4:8])
+    between = encode(vae, 0.3 * pictures[:4] + 0.7 * pictures[4:8])
+    assert (between - (0.3 * one + 0.7 * other)).abs().max() < 1e-3 * one.abs().max()
+    assert encode(vae, pictures).mean(dim=(0, 2, 3)).abs().max() < 1e-3, "around zero"
+
+
+def test_a_latent_tells_of_its_own_patch_alone(vae, pictures):
+    changed = pictures.clone()
+    changed[:, :, 16:24, 40:48] += 0.5
+    moved = (encode(vae, changed) - encode(vae, pictures)).abs().amax(dim=(0, 1)) > 1e-3
+    assert moved.nonzero().tolist() == [[2, 5]]
+
+
+def test_no_other_24_numbers_of_a_patch_tell_more(vae, pictures):
+    patches = F.pixel_unshuffle(pictures, 8).permute(0, 2, 3, 1).flatten(0, 2)
+    latents = encode(vae, pictures).permute(0, 2, 3, 1).flatten(0, 2)
+    given = torch.cat([latents, torch.ones(len(latents), 1)], dim=1)
+    lost = ((given @ torch.linalg.lstsq(given, patches).solution - patches) ** 2).sum(dim=1).mean()
+    best = torch.linalg.eigvalsh(torch.cov(patches.T.double())).sort().values[:-24].sum()
+    assert lost < 1.05 * best, "components of components lose a little"
+
+
+def test_evenness_says_how_far_apart_the_components_are(pictures):
+    spreads = []
+    for evenness in (0.0, 1.0):
+        made = models.base(mini.SMALL, models.unet(mini.SMALL)).vae
+        write_components(made, pictures, evenness=evenness)
+        spreads.append(encode(made, pictures).std(dim=(0, 2, 3)))
+    assert spreads[0][0] > 20 * spreads[0][-1]
+    assert spreads[1] == pytest.approx(torch.ones(24), abs=0.01)
+
+
+def test_half_precision_holds_it(vae, pictures):
+    whole = encode(vae, pictures[:2])
+    half = encode(vae.half(), pictures[:2].half()).float()
+    vae.float()
+    assert (half - whole).abs().max() < 0.02
+
+
+def test_an_encoder_too_narrow_is_refused(pictures):
+    sizes = dataclasses.replace(mini.SMALL, latents=25)
+    with pytest.raises(InvalidRequest, match="twice the latents and twice the groups"):
+        write_components(models.base(sizes, models.unet(sizes)).vae, pictures)
