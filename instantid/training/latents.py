@@ -44,8 +44,10 @@ def encode(
 
 
 def mark(vae: AutoencoderKL) -> str:
-    """What tells one VAE's latents from another's: a checksum of its weights and of what they are scaled by."""
+    """What tells one VAE's latents from another's: a checksum of its encoder and of what latents are scaled by."""
     digest = hashlib.sha256(f"{vae.config.scaling_factor}".encode())
     for name, weight in sorted(vae.state_dict().items()):
+        if name.startswith(("decoder.", "post_quant_conv.")):
+            continue  # the decoder may be trained on: latents stay what they were
         digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
