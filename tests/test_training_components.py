@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from small_family import SIZES, make_prepared
 from torch.nn import functional as F
 
-from instantid import mini
+from instantid import bundles, loading, mini
 from instantid.errors import InvalidRequest
 from instantid.mini import models
+from instantid.training import autoencoder, latents
 from instantid.training.components import write_components
 
 
@@ -84,3 +86,38 @@ def test_an_encoder_too_narrow_is_refused(pictures):
     sizes = dataclasses.replace(mini.SMALL, latents=25)
     with pytest.raises(InvalidRequest, match="twice the latents and twice the groups"):
         write_components(models.base(sizes, models.unet(sizes)).vae, pictures)
+
+
+def test_latents_are_those_of_an_encoder_whatever_the_decoder_learns(vae):
+    first = latents.mark(vae)
+    with torch.no_grad():
+        vae.decoder.conv_in.weight += 1
+        vae.post_quant_conv.bias += 1
+        assert latents.mark(vae) == first
+        vae.encoder.conv_out.bias[0] += 1
+        assert latents.mark(vae) != first
+        vae.encoder.conv_out.bias[0] -= 1
+
+
+def test_the_decoder_alone_learns(tmp_path):
+    prepared = make_prepared(tmp_path / "prepared")
+    sizes = dataclasses.replace(SIZES, vae_channels=(8, 16, 32, 32), latents=8)
+    bundle = mini.build(tmp_path / "bundle", sizes)
+    everything = np.arange(len(prepared))
+    options = autoencoder.Options(components=True, crop=0)
+    task = autoencoder.AutoencoderTask(bundle, prepared, everything, everything[:2], options)
+    optimizer = torch.optim.Adam([each for each in task.parameters() if each.requires_grad], lr=3e-3)
+    first = latents.mark(task.vae)
+    losses = []
+    for _ in range(30):
+        loss = task(range(8))["pixels"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-5:]) < 0.7 * losses[0]
+    assert latents.mark(task.vae) == first, "the encoder stays"
+    task.save(bundle)
+    kept = loading.load_vae(bundles.open_bundle(bundle), torch.float32)
+    whole = torch.from_numpy(prepared.images(everything)).permute(0, 3, 1, 2) / 127.5 - 1
+    assert (encode(kept, whole) * kept.config.scaling_factor).std() == pytest.approx(1, abs=0.1)
