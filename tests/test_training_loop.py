@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from instantid.training.checkpoints import CHECKPOINT, LOG, TrainingFailed
-from instantid.training.loop import examples, train
+from instantid.training.loop import examples, precision, train
 from instantid.training.settings import Settings
 
 USUAL = {"steps": 6, "batch": 2, "warmup": 2, "learning_rate": 0.05, "average": 0.9}
@@ -225,6 +225,14 @@ def test_runs_of_other_precision_may_follow_in_the_same_process(tmp_path):
     again = go(tmp_path / "again", Line(), precision="no").layer.weight
     assert torch.equal(again, full) and not torch.equal(half, full)
     assert half.dtype == torch.float32 and torch.allclose(half, full, atol=0.05)
+
+
+@pytest.mark.parametrize("able", ["avx512_bf16", "amx_bf16", None])
+def test_automatic_precision_is_what_the_processor_computes_in(able, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, able: True})
+    told = precision(Settings(**USUAL, precision="auto"))
+    assert told == ("bf16" if able else "no")
+    assert precision(Settings(**USUAL, precision="fp16")) == "fp16"
 
 
 PROCESS = """

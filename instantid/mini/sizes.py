@@ -65,7 +65,7 @@ SMALL = Sizes(
     heads=(1, 2, 3),
     text_width=96,
     vae_channels=(16, 32, 64, 64),
-    latents=24,
+    latents=12,
     embedding=128,
     face_tokens=16,
     steps=15,
@@ -73,7 +73,8 @@ SMALL = Sizes(
     groups=8,
     prediction="v_prediction",
 )
-"""What two CPU cores can train: 128 pixels, latents an eighth of that, and many: see training/components.py."""
+"""What two CPU cores can train: 128 pixels, latents an eighth of that: components of patches, see
+training/components.py."""
 LARGE = Sizes(
     name="mini",
     side=256,

@@ -27,7 +27,9 @@ class Settings(Frozen):
     weight_decay: Annotated[float, Ge(0)] = 0.01
     clip: Annotated[float, Gt(0)] = Field(1.0, description="Largest norm of the gradient.")
     average: Share = Field(0.999, description="Decay of the moving average of the weights (EMA); 0: none.")
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "auto", "bf16", "fp16"] = Field(
+        "no", description="auto: bf16 where the processor or GPU computes in it, elsewhere no."
+    )
     frozen: Literal["fp32", "bf16"] = Field(
         "fp32", description="What does not learn may be kept in half the memory; with precision bf16."
     )
