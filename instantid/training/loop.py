@@ -123,7 +123,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * settings.rate(step)
         for part in range(settings.accumulate):
-            with accelerator.accumulate(model):
+            with accelerator.accumulate(model), _attention(accelerator.device):
                 figures = _one(model, settings, accelerator, step, part)
                 accelerator.backward(figures["loss"])
                 if accelerator.sync_gradients:
@@ -197,7 +197,7 @@ def _one(
     indices = examples(
         settings.seed, len(accelerator.unwrap_model(model)), turn * settings.batch, settings.batch
     )
-    with accelerator.autocast(), _attention(accelerator.device):
+    with accelerator.autocast():
         return dict(model(indices))
 
 
