@@ -29,7 +29,7 @@ def plan(tmp_path):
     return family.Plan(start=str(start), people=order, held_out=2, stages=stages)
 
 
-def test_stages_go_on_with_each_others_bundles(plan, tmp_path):
+def test_stages_go_on_with_each_others_bundles(plan, tmp_path, monkeypatch):
     told = []
     folder = tmp_path / "work"
     paused = family.train_family(plan, folder, device="cpu", minutes=1e-9, tell=told.append)
@@ -53,6 +53,7 @@ def test_stages_go_on_with_each_others_bundles(plan, tmp_path):
     made = Engine.load(finished).generate(request).images[0]
     assert made.size == (64, 64)
 
+    monkeypatch.setattr(family, "hours", lambda run: 0.5)
     card = {"hardware": "a test", "command": "a test", "commit": "none"}
     family.pack_family(plan, folder, tmp_path / "assets" / "mini", **card)
     packed = Engine.load(tmp_path / "assets" / "mini")
@@ -63,6 +64,17 @@ def test_stages_go_on_with_each_others_bundles(plan, tmp_path):
         "but for 8 bits a weight, the same"
     )
 
+    # What was packed can be gone on with, and tells of all its hours.
+    stage = {"stage": "identity", "settings": QUICK, "options": {"fresh": False}}
+    further = plan.model_copy(
+        update={"start": str(tmp_path / "assets" / "mini"), "stages": (family.StagePlan(**stage),)}
+    )
+    shutil.rmtree(folder / "identity")
+    assert family.train_family(further, folder, device="cpu") == folder / "identity" / "bundle"
+    family.pack_family(further, folder, tmp_path / "assets" / "mini", **card)
+    assert packed.bundle.trained.hours == 1.5
+    assert Engine.load(tmp_path / "assets" / "mini").bundle.trained.hours == 2.0
+
 
 def test_without_the_identity_stage_there_is_nothing_to_pack(plan, tmp_path):
     with pytest.raises(InvalidRequest, match="identity stage"):
@@ -71,17 +83,17 @@ def test_without_the_identity_stage_there_is_nothing_to_pack(plan, tmp_path):
         )
 
 
-@pytest.mark.parametrize("name", ["small", "large"])
+@pytest.mark.parametrize("name", ["small", "further", "large"])
 def test_the_plans_that_come_along_are_right(name):
     plan = family.read_plan(name)
-    assert plan.start in runs.NEW
+    assert plan.start in (*runs.NEW, "mini")
     for stage in plan.stages:
         runs.checked(runs.STAGES[stage.stage][1], stage.options, stage.stage)
     family.Order(**{**plan.people, "framings": tuple(plan.people.get("framings", ()))})
 
 
 def test_an_unknown_plan_names_those_there_are():
-    with pytest.raises(InvalidRequest, match="large, small"):
+    with pytest.raises(InvalidRequest, match="further, large, small"):
         family.read_plan("huge")
 
 

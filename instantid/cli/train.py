@@ -156,7 +156,11 @@ def _face_kind(bundle: "Bundle") -> str:
 def mini(
     folder: Annotated[Path, typer.Argument(help="Of data, runs and the bundle; some GB.")],
     plan: Annotated[
-        str, typer.Option(help="small (128 pixels, for a CPU), large (256, for a GPU), or a YAML file.")
+        str,
+        typer.Option(
+            help="small (128 pixels, for a CPU), further (goes on with the mini that comes along), large (256, for a "
+            "GPU), or a YAML file."
+        ),
     ] = "small",
     device: Annotated[
         Literal["cpu", "cuda"], typer.Option(help="Where it learns, and where people are rendered.")

@@ -170,9 +170,10 @@ def pack_family(
         )
     bundle = bundles.open_bundle(folder / names[-1] / "bundle")
     idle = [part for stage, parts in TRAINED_BY.items() if stage not in names for part in parts]
+    before = bundle.trained.hours if bundle.trained else 0.0
     trained = Trained(
         on=f"{plan.order.pictures:,} pictures of {plan.order.people:,} rendered people",
-        hours=round(max(sum(hours(folder / name) for name in names), 0.01), 2),
+        hours=round(max(before + sum(hours(folder / name) for name in names), 0.01), 2),
         hardware=hardware,
         command=command,
         date=time.strftime("%Y-%m-%d"),
