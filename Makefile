@@ -53,7 +53,7 @@ opencv:
 	@$(PIP) install -q --force-reinstall --no-deps opencv-python-headless==5.0.0.93
 
 weights:
-	@echo "==> Building the embedded bundle, fetching its face models (39 MB)"
+	@echo "==> Unpacking the embedded bundle, fetching its face models (39 MB)"
 	@.venv/bin/python -m instantid fetch --bundle mini --yes
 
 .venv/ready-tests: requirements-test.txt | .venv/bin/python
