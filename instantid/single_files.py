@@ -25,6 +25,10 @@ from .errors import BundleError
 SECOND_ENCODER = "conditioner.embedders.1."
 # What diffusers called the parts of a VAE's attention before 0.12; some published VAEs still do.
 _OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+# The layers of a ControlNet's way in for maps that say how wide it is.
+_WAY_IN = [
+    f"controlnet_cond_embedding.{layer}.weight" for layer in ("conv_in", "blocks.1", "blocks.3", "blocks.5")
+]
 
 
 def load_checkpoint(
@@ -120,13 +124,15 @@ def load_controlnet(
     That of IdentityNet is, and so are those of all full-size ControlNets made with diffusers; the small ones
     leave layers out, and need their folder.
     """
-    weight_kinds.read_header(file)
+    shapes = weight_kinds.read_header(file).shapes
     if not issubclass(kind, ControlNetModel):
         raise BundleError(
             f"{file.name} came without its config.json, which a Union model needs. Give its folder."
         )
+    # How wide its way in for maps is no UNet says; small ones have narrow ones.
+    channels = tuple(shapes[name][0] for name in _WAY_IN if name in shapes) or (16, 32, 96, 256)
     with torch.device("meta"):
-        net = kind.from_unet(unet, load_weights_from_unet=False)
+        net = kind.from_unet(unet, conditioning_embedding_out_channels=channels, load_weights_from_unet=False)
     weights, wanted = load_file(file), {name: tuple(each.shape) for name, each in net.state_dict().items()}
     if {name: tuple(each.shape) for name, each in weights.items()} != wanted:
         raise BundleError(

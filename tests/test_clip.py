@@ -69,9 +69,10 @@ def test_it_learns_what_words_mean_and_pictures_it_never_saw_are_found_by_them(t
     after = measure(task, prepared, np.arange(64, 96))
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     assert after["pictures"] == 32 and after["@1_by_chance"] == pytest.approx(1 / 8)
+    # By chance the first five hold one that is right every other time.
     # Colours are told apart, if not yet left and right: one of two at first, and both among the first five.
     for asked in ("text_to_picture", "picture_to_text"):
-        assert before[f"{asked}@5"] < 0.5 and before[f"{asked}@1"] < 0.3
+        assert before[f"{asked}@5"] < 0.7 and before[f"{asked}@1"] < 0.3
         assert after[f"{asked}@5"] == 1 and after[f"{asked}@1"] > 0.4
     # Both text encoders know them.
     with torch.no_grad():

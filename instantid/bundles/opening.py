@@ -24,7 +24,7 @@ def default_cache() -> Path:
 
 def mini_folder(cache: Path | None = None) -> Path:
     """Where `mini.build` puts the untrained mini. The number changes whenever it would write other files."""
-    return (cache or default_cache()) / "mini-untrained-v4"
+    return (cache or default_cache()) / "mini-untrained-v5"
 
 
 def face_files_folder(cache: Path | None = None) -> Path:
