@@ -15,7 +15,7 @@ CSS = """
 #masthead p { margin: .15rem 0 0; color: var(--body-text-color-subdued); }
 #masthead .bar { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: center;
   justify-content: space-between; }
-#masthead .notice { margin-top: .5rem; }
+#masthead .notice { margin-top: .25rem; padding-block: .3rem; font-size: .85rem; }
 #masthead .bundle { border: 1px solid var(--border-color-primary); border-radius: 999px;
   padding: .25rem .8rem; font-size: .85rem; background: var(--background-fill-primary); }
 #places-group [role=tab][aria-selected=true] { color: var(--body-text-color); font-weight: 600; }
