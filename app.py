@@ -20,7 +20,7 @@ from instantid.images import open_image
 from instantid.library import WANTED, Library
 from instantid.request import SchedulerName
 from instantid.saved_people import PeopleInFolder
-from instantid.styles import DEFAULT_NEGATIVE_PROMPT, NO_STYLE, load_styles
+from instantid.styles import DEFAULT_NEGATIVE_PROMPT, load_styles
 
 if TYPE_CHECKING:
     from instantid.ui import Studio
@@ -119,9 +119,7 @@ def make_studio(
         about=bundle.about or "",
         default_negative=DEFAULT_NEGATIVE_PROMPT,
         examples=[
-            Example(
-                EXAMPLES / face, pose and EXAMPLES / pose, prompt, NO_STYLE if bundle.about else style, about
-            )
+            Example(EXAMPLES / face, pose and EXAMPLES / pose, prompt, style, about)
             for face, pose, prompt, style, about in EXAMPLE_ROWS
         ],
     )

@@ -37,7 +37,6 @@ def write_components(vae: AutoencoderKL, pictures: torch.Tensor, *, evenness: fl
     encoder, latents = vae.encoder, vae.config.latent_channels
     _refuse_narrow(vae)
     _fill(encoder.conv_in, torch.eye(3))
-    carried = pictures
     downs = [block.downsamplers[0].conv for block in encoder.down_blocks if block.downsamplers]
     for block in encoder.down_blocks:
         for resnet in block.resnets:
@@ -47,23 +46,15 @@ def write_components(vae: AutoencoderKL, pictures: torch.Tensor, *, evenness: fl
     for attention in encoder.mid_block.attentions:
         if attention is not None:
             _silence(attention.to_out[0])
-    for down in downs:
-        patches = nn.functional.pixel_unshuffle(
-            carried, 2
-        )  # (n, 4 c, h / 2, w / 2): of each channel, 2 × 2 places
-        last = down is downs[-1]
-        kept = min(patches.shape[1], latents if last else down.out_channels)
-        basis, deviations = _components(patches, kept)
-        carried = torch.einsum("kc,nchw->nkhw", basis, patches)
-        if last:
-            basis = basis / deviations[:, None] ** evenness
-            spread, constants = _pairs(kept, down.out_channels, encoder.conv_norm_out.num_groups)
-            basis = spread @ basis
-        _silence(down)
-        # From (channel, place in the patch) to a kernel's corner: it is padded right and below.
-        down.weight[: len(basis), : basis.shape[1] // 4, :2, :2] = basis.view(len(basis), -1, 2, 2)
-    downs[-1].bias.copy_(constants)
-    norm = encoder.conv_norm_out
+    *earlier, last = downs
+    carried, norm = pictures, encoder.conv_norm_out
+    for down in earlier:
+        basis, _, carried = _components(carried, down.out_channels)
+        _take_together(down, basis)
+    basis, deviations, carried = _components(carried, latents)
+    spread, constants = _pairs(latents, last.out_channels, norm.num_groups)
+    _take_together(last, spread @ (basis / deviations[:, None] ** evenness))
+    last.bias.copy_(constants)
     deviation = (2 * CONSTANT**2 / (norm.num_channels / norm.num_groups)) ** 0.5
     norm.weight.copy_(torch.where(constants == 0, deviation, 0.0))
     norm.bias.zero_()
@@ -75,15 +66,25 @@ def write_components(vae: AutoencoderKL, pictures: torch.Tensor, *, evenness: fl
         _fill(vae.quant_conv, torch.eye(2 * latents))
 
 
-def _components(patches: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(count, c) orthonormal rows, the strongest first, and their deviations, of (n, c, h, w)."""
+def _components(carried: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of (n, c, h, w): at most count orthonormal rows (k, 4 c) over 2 × 2 places, the strongest first; their
+    deviations (k,); and what they make of it, (n, k, h / 2, w / 2)."""
+    patches = nn.functional.pixel_unshuffle(carried, 2)
     rows = patches.permute(0, 2, 3, 1).flatten(0, 2).double()
     values, vectors = torch.linalg.eigh(torch.cov(rows.T))  # rising
     strongest = values.argsort(descending=True)[:count]
     basis = vectors[:, strongest].T
     # An eigenvector's sign is nobody's choice: made the same on every machine.
     basis = basis * basis.gather(1, basis.abs().argmax(dim=1, keepdim=True)).sign()
-    return basis.float(), values[strongest].clamp(min=1e-12).sqrt().float()
+    basis = basis.float()
+    deviations = values[strongest].clamp(min=1e-12).sqrt().float()
+    return basis, deviations, torch.einsum("kc,nchw->nkhw", basis, patches)
+
+
+def _take_together(down: nn.Conv2d, basis: torch.Tensor) -> None:
+    """Let a strided convolution make what these rows say of 2 × 2 places; it is padded right and below."""
+    _silence(down)
+    down.weight[: len(basis), : basis.shape[1] // 4, :2, :2] = basis.view(len(basis), -1, 2, 2)
 
 
 def _pairs(count: int, width: int, groups: int) -> tuple[torch.Tensor, torch.Tensor]:

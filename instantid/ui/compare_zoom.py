@@ -12,7 +12,7 @@ from ..request import Request
 from ..styles import NO_STYLE
 from .compare_group import COMPARING, TO_COMPARE, Compare
 from .compare_run import Made, table_of
-from .form import PLAIN
+from .form import BASICS, PLAIN
 from .inputs import Inputs
 from .photos import notice
 from .problems import shown_on_page
@@ -30,16 +30,7 @@ IN_FORM = "The form above holds the settings of this cell."
 CHOOSE_ANOTHER = "Now choose another cell: it is laid beside this one."
 # What the form holds as it is, and a cell tells in words of its own, or not at all. Whatever else it so holds is told
 # by its name, where it is not as it always is.
-APART = {
-    "prompt",
-    "negative_prompt",
-    "steps",
-    "guidance_scale",
-    "scheduler",
-    "identity_strength",
-    "adapter_strength",
-    "images",
-}
+APART = {*BASICS, "images"}
 
 
 def connect_zoom(studio: Studio, inputs: Inputs, compare: Compare) -> None:

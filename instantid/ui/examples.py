@@ -10,6 +10,7 @@ def build_examples(studio: Studio, inputs: Inputs) -> None:
     """Show `studio.examples`, if there are any."""
     if not studio.examples:
         return
+    examples = [row._replace(style=studio.begin_with(row.style)) for row in studio.examples]
     names = ("people", "pose_image", "prompt", "style")
     rows = gr.Dataset(
         components=[
@@ -22,7 +23,7 @@ def build_examples(studio: Studio, inputs: Inputs) -> None:
         headers=["Face", "Pose", "Prompt", "Style", "Whose face"],
         samples=[
             [str(row.face), str(row.pose) if row.pose else None, row.prompt, row.style, row.about]
-            for row in studio.examples
+            for row in examples
         ],
         label="Examples: choose one, then press Generate",
         type="index",
@@ -30,7 +31,7 @@ def build_examples(studio: Studio, inputs: Inputs) -> None:
     )
 
     def fill(index):
-        row = studio.examples[index]
+        row = examples[index]
         return [row.face], [row.pose] if row.pose else [], row.prompt, row.style
 
     rows.click(

@@ -17,8 +17,8 @@ from .photos import paths_of
 from .studio import Studio
 from .words import CHOSEN_SIZE, NO_RECIPE
 
-# Fields whose component holds exactly what Request wants.
-PLAIN = (
+# Fields whose component holds exactly what Request wants; the first are in every picture's story.
+BASICS = (
     "prompt",
     "negative_prompt",
     "steps",
@@ -26,6 +26,9 @@ PLAIN = (
     "scheduler",
     "identity_strength",
     "adapter_strength",
+)
+PLAIN = (
+    *BASICS,
     "faceid_strength",
     "face_region",
     "free_pose",

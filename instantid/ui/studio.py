@@ -10,7 +10,7 @@ from PIL import Image
 from ..history import History
 from ..request import Face, Photo, Portrait, Request, Result, Step
 from ..saved_people import SavedPeople
-from ..styles import Style
+from ..styles import NO_STYLE, Style
 
 
 class Example(NamedTuple):
@@ -91,6 +91,10 @@ class Studio:
     default_negative: str = ""
     examples: list[Example] = field(default_factory=list)
     title: str = "InstantID Studio"
+
+    def begin_with(self, style: str) -> str:
+        """A preset that the page proposes, or none: its many words drown what little a small model knows of faces."""
+        return style if style in self.styles and not self.about else NO_STYLE
 
     def reads(self, control: str) -> bool:
         """Whether this control's map can be read off a photo."""

@@ -15,8 +15,7 @@ def build_style_picker(studio: Studio) -> tuple[gr.Dropdown, gr.Button]:
         (card for name, card in studio.styles.items() if name != NO_STYLE),
         key=lambda card: (card.family, card.name),
     )
-    # A preset's many words drown what little a small model knows of faces: there it starts without one.
-    start = STARTS["style"] if STARTS["style"] in studio.styles and not studio.about else NO_STYLE
+    start = studio.begin_with(STARTS["style"])
     style = gr.Dropdown(
         [(NO_STYLE, NO_STYLE), *((f"{card.family} · {card.name}", card.name) for card in cards)],
         value=start,
