@@ -236,18 +236,24 @@ def test_automatic_precision_is_what_the_processor_computes_in(able, monkeypatch
 
 
 PROCESS = """
-import os, sys, torch
+import os, random, sys, torch
 from pathlib import Path
 from instantid.training.loop import train
 from instantid.training.settings import Settings
 from test_training_loop import Line, USUAL, weights
 
 out, rank = Path(sys.argv[1]), os.environ["RANK"]
-task = Line(length=12, noise=0.3)
+class Drawing(Line):
+    def forward(self, indices):
+        self.drawn.append((random.random(), float(torch.rand(()))))
+        return super().forward(indices)
+
+task = Drawing(length=12, noise=0.3)
+task.drawn = []
 with torch.no_grad():
     task.layer.weight += int(rank)  # the first one's is what counts
 steps = [p.step for p in train(task, Settings(**USUAL | {"seed": 3}), out / "run", out / "bundle")]
-told = {"weights": weights(task), "seen": task.seen, "saved": len(task.saved), "steps": steps}
+told = {"weights": weights(task), "seen": task.seen, "saved": len(task.saved), "steps": steps, "drawn": task.drawn}
 torch.save(told, out / f"{rank}.pt")
 """
 
@@ -274,6 +280,9 @@ def test_two_processes_share_the_examples_and_stay_in_step(tmp_path):
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in "01")
     assert_same(first["weights"], second["weights"])
     assert first["steps"] == second["steps"] == [1, 2, 3, 4, 5, 6]
+    (alike, mine), (too, yours) = (zip(*each["drawn"], strict=True) for each in (first, second))
+    assert alike == too, "what a batch does without, all processes do without"
+    assert not set(mine) & set(yours)
     for start in (0, 3):  # three steps of two processes' two examples are an epoch
         both = chain(*first["seen"][start : start + 3], *second["seen"][start : start + 3])
         assert sorted(both) == list(range(12))

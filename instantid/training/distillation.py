@@ -4,6 +4,7 @@ The base, guided, takes one DDIM step along the path from noise to picture; the 
 the step lead to the same picture. With the guidance learned in, nothing need be guided any more.
 """
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -168,7 +169,7 @@ class DistillationTask(nn.Module):
         name_part(bundle, "loras.lcm", FILE)
 
     def _conditions(self, chosen: np.ndarray) -> tuple[Conditions, Conditions]:
-        faces = float(torch.rand(())) < self._options.faces
+        faces = random.random() < self._options.faces
         towards, away = self._told(
             [drawn_caption(self._prepared.records[i]) for i in chosen], chosen, faces=faces
         )

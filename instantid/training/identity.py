@@ -4,6 +4,7 @@ The image adapter attends to tokens of a face embedding; IdentityNet sees five k
 the text. Mini, for want of time, may let the UNet learn along: then some batches see no face, and keep it a base.
 """
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from diffusers import ControlNetModel
 from PIL import Image
 from pydantic import Field
 from torch import nn
+from torch.nn import functional as F
 
 from .. import branches, bundles
 from ..adapter_file import StateDict, check_fit, read_adapter
@@ -29,6 +31,7 @@ from .loop import Figures
 from .prepared import Prepared
 from .sheets import lay_out
 from .starts import write_base
+from .windows import Windows, around
 
 ADAPTER = "ip-adapter.bin"
 NET = "ControlNetModel"
@@ -53,6 +56,12 @@ class Options(Noise):
         description="How often the embedding is of other pictures of the person: none of this one's light or hair.",
     )
     references: int = Field(4, description="At most so many other pictures, averaged.")
+    close: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of batches that see windows around the faces instead of pictures: a quarter of the work.",
+    )
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
 
 
@@ -98,16 +107,25 @@ class IdentityTask(nn.Module):
         conditions = denoiser.read([drawn_caption(record) for record in records], records)
         without = torch.rand(b, device=device) < options.drop_text
         conditions = without_text(conditions, denoiser.read([""]), without)
-        plain = options.with_base and float(torch.rand(())) < options.plain
+        # What is drawn for the whole batch is drawn alike in all processes.
+        plain = options.with_base and random.random() < options.plain
+        close = not plain and random.random() < options.close
         faces = torch.stack([self._embedding(i) for i in chosen]).to(device)
         faces = faces * (torch.rand(b, 1, device=device) >= options.drop_face)
         # Each of the two must work where the other is off.
-        adapter, net = (
-            (0.0, 0.0) if plain else [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)][int(_pick((0.7, 0.2, 0.1)))]
-        )
+        [both] = random.choices([(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)], (0.7, 0.2, 0.1))
+        adapter, net = (0.0, 0.0) if plain else both
         self._attend(adapter)
-        given = self.conditions(conditions, faces, chosen, net)
         where = None if plain else 1 + (options.face_weight - 1) * self._inside(chosen, latents)
+        windows = None
+        if close:
+            scale = denoiser.pipeline.vae_scale_factor
+            windows = around(self._prepared.boxes[chosen] / scale, width=latents.shape[-1])
+            latents, where = windows.cut(latents), windows.cut(where)
+            conditions = replace(
+                conditions, sizes=conditions.sizes + F.pad(windows.corners(scale), (2, 0)).to(device)
+            )
+        given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0, windows=windows)
         return {"loss": denoiser.loss(latents, given, options, where)}
 
     def sheet(self) -> Image.Image:
@@ -195,6 +213,7 @@ def with_faces(
     chosen: np.ndarray,
     *,
     net: bool = True,
+    windows: Windows | None = None,
 ) -> Conditions:
     """The conditions with a face each, as the pipeline would have it.
 
@@ -203,25 +222,24 @@ def with_faces(
         faces: (b, d) raw embeddings.
         chosen: (b,) the pictures of `prepared` whose keypoints say where.
         net: whether IdentityNet sees them too.
+        windows: what is left of each picture; None: the whole.
     """
     projector = denoiser.unet.encoder_hid_proj.image_projection_layers[0]
     size = prepared.size
     maps = [draw_keypoints(prepared.keypoints[i], size, size) for i in chosen] if net else []
 
     def residuals(noisy, timesteps, added):
-        drawn = torch.from_numpy(np.stack([np.asarray(map_) for map_ in maps])).to(noisy.device)
+        drawn = torch.from_numpy(np.stack([np.asarray(map_) for map_ in maps])).permute(0, 3, 1, 2)
+        if windows:
+            drawn = windows.cut(drawn, denoiser.pipeline.vae_scale_factor)
         return ControlNetModel.forward(
             denoiser.identitynet,
             noisy,
             timesteps,
             projector(faces[:, None]),
-            drawn.permute(0, 3, 1, 2).float() / 255,
+            drawn.to(noisy.device).float() / 255,
             added_cond_kwargs=added,
             return_dict=False,
         )
 
     return replace(conditions, adapters=(faces[:, None, None],), residuals=residuals if net else None)
-
-
-def _pick(chances: Sequence[float]) -> torch.Tensor:
-    return torch.multinomial(torch.tensor(chances), 1)

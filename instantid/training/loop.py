@@ -1,10 +1,12 @@
 """The training loop, on accelerate: one for every stage. What is learned is a `Task`; how long and fast, `Settings`.
 
 Every draw of a step follows from (seed, step, process), and so does which examples it sees: a run that was stopped
-goes on to the very weights it would have had.
+goes on to the very weights it would have had. Torch draws for one process; what all must draw alike, such as a part
+that a batch does without, comes from Python's `random`: else the processes would wait for each other.
 """
 
 import json
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -194,6 +196,7 @@ def _one(
     rank, processes = accelerator.process_index, accelerator.num_processes
     turn = (step * settings.accumulate + part) * processes + rank
     torch.manual_seed(int(np.random.default_rng([settings.seed, turn]).integers(2**62)))
+    random.seed(f"{settings.seed} {turn // processes}")
     indices = examples(
         settings.seed, len(accelerator.unwrap_model(model)), turn * settings.batch, settings.batch
     )
