@@ -10,8 +10,10 @@ from small_family import SIZES
 
 from instantid import Engine, Person, Request, bundles, mini
 from instantid.errors import InvalidRequest
-from instantid.training import family, runs
+from instantid.training import family, runs, several
+from instantid.training.checkpoints import TrainingFailed, steps_done
 from instantid.training.people.orders import read_order
+from instantid.training.settings import Settings
 
 SAMPLE = Path(__file__).parents[1] / "assets" / "people-sample"
 QUICK = {"steps": 2, "batch": 2, "sheet_every": 0, "warmup": 0}
@@ -74,6 +76,40 @@ def test_stages_go_on_with_each_others_bundles(plan, tmp_path, monkeypatch):
     family.pack_family(further, folder, tmp_path / "assets" / "mini", **card)
     assert packed.bundle.trained.hours == 1.5
     assert Engine.load(tmp_path / "assets" / "mini").bundle.trained.hours == 2.0
+
+
+def test_several_processes_learn_what_one_would(plan, tmp_path):
+    told = []
+    stage = plan.stages[0].model_copy(update={"settings": Settings(**QUICK | {"log_every": 1})})
+    plan = plan.model_copy(update={"stages": (stage,)})
+    finished = family.train_family(plan, tmp_path / "work", device="cpu", processes=2, tell=told.append)
+    assert finished == tmp_path / "work" / "autoencoder" / "bundle"
+    assert [line for line in told if line.startswith("autoencoder 2/2")]
+    assert steps_done(tmp_path / "work" / "autoencoder") == 2
+    assert bundles.open_bundle(finished).present("base")
+
+
+def test_several_processes_are_paused_as_one_is(plan, tmp_path):
+    stage = plan.stages[0].model_copy(
+        update={"settings": Settings(**QUICK | {"steps": 4000, "log_every": 1})}
+    )
+    plan, told = plan.model_copy(update={"stages": (stage,)}), []
+    work = {"device": "cpu", "processes": 2, "tell": told.append}
+    paused = family.train_family(
+        plan, tmp_path / "work", **work, stopping=lambda: any("autoencoder" in line for line in told)
+    )
+    done = steps_done(tmp_path / "work" / "autoencoder")
+    assert paused is None and 0 < done < 4000 and done % 10 == 0, "they agree on a step"
+
+
+def test_a_failing_process_tells_what_it_said(plan, tmp_path):
+    run = runs.Run(
+        bundle=plan.start, data=tmp_path / "nothing", out=tmp_path / "run", settings=Settings(**QUICK)
+    )
+    with pytest.raises(TrainingFailed, match=r"process-\d\.log[\s\S]*nothing"):
+        list(several.start_several("base", run, 2))
+    with pytest.raises(TrainingFailed, match="3 processes cannot share a batch of 2"):
+        list(several.start_several("base", run, 3))
 
 
 def test_without_the_identity_stage_there_is_nothing_to_pack(plan, tmp_path):

@@ -166,6 +166,12 @@ def mini(
         Literal["cpu", "cuda"], typer.Option(help="Where it learns, and where people are rendered.")
     ] = "cpu",
     workers: Annotated[int, typer.Option(min=1, help="Processes that make data; each takes a core.")] = 1,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Processes that learn together, one per GPU or core; they share each batch."
+        ),
+    ] = 1,
     minutes: Annotated[float, typer.Option(help="Pause after so many; the same command goes on.")] = 1e9,
     pack: Annotated[
         Path | None,
@@ -182,6 +188,7 @@ def mini(
             folder,
             device=device,
             workers=workers,
+            processes=processes,
             minutes=minutes,
             tell=lambda line: console.print(line, markup=False, highlight=False),
             stopping=stopped,

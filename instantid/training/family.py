@@ -23,6 +23,7 @@ from .people.orders import Order
 from .photos import Wishes
 from .prepared import Prepared
 from .settings import Settings
+from .several import start_several
 
 PLANS = Path(__file__).parent / "plans"
 Tell = Callable[[str], None]
@@ -79,6 +80,7 @@ def train_family(
     *,
     device: str,
     workers: int = 1,
+    processes: int = 1,
     minutes: float = 1e9,
     tell: Tell = lambda line: None,
     stopping: Callable[[], bool] = lambda: False,
@@ -89,6 +91,7 @@ def train_family(
         folder: of everything: data, prepared data, and a run's folder for each stage.
         device: "cpu" or "cuda".
         workers: processes that make data.
+        processes: that learn, one per GPU or core; they share each batch.
         minutes: after so many it pauses; the same call goes on.
         stopping: asked after each step; True pauses it.
 
@@ -100,7 +103,7 @@ def train_family(
     source = plan.start
     for stage in plan.stages:
         run = _run(plan, stage, folder, source, device, until)
-        for line in _train(stage, run, prepared, device, stopping):
+        for line in _train(stage, run, prepared, device, processes, stopping):
             tell(line)
         if steps_done(run.out) < run.settings.steps:
             return None
@@ -141,13 +144,21 @@ def _run(plan: Plan, stage: StagePlan, folder: Path, source: str, device: str, u
 
 
 def _train(
-    stage: StagePlan, run: runs.Run, prepared: Prepared, device: str, stopping: Callable[[], bool]
+    stage: StagePlan,
+    run: runs.Run,
+    prepared: Prepared,
+    device: str,
+    processes: int,
+    stopping: Callable[[], bool],
 ) -> Iterator[str]:
     if steps_done(run.out) >= run.settings.steps:
         return
     bundle = bundles.open_bundle(runs.lay_out_bundle(run))
     if stage.stage not in ("autoencoder", "clip"):
         latents.encode(prepared, bundle, device)
+    if processes > 1:
+        yield from start_several(stage.stage, run, processes, stopping=stopping)
+        return
     for progress in runs.start(stage.stage, run, stopping=stopping):
         speed = f"{progress.examples_a_second:.0f} a second"
         told = ", ".join(f"{name} {value:.4g}" for name, value in progress.figures.items())
