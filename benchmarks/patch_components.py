@@ -1,6 +1,6 @@
 """How much of a face a few principal components of 8 × 8 pixels keep, put together again linearly.
 
-python benchmarks/patch_components.py FOLDER     # rendered people, by `python -m instantid data make`
+python -m benchmarks.patch_components FOLDER     # rendered people, by `python -m instantid data make`
 """
 
 import sys

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from diffusers import ControlNetModel
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
@@ -31,6 +31,7 @@ from .loop import Figures
 from .prepared import Prepared
 from .sheets import lay_out
 from .starts import write_base
+from .whitening import whiten
 from .windows import Windows, around
 
 ADAPTER = "ip-adapter.bin"
@@ -46,6 +47,10 @@ class Options(Noise):
         ge=0,
         multiple_of=64,
         description="With fresh: width of a projector that knows nothing (InstantID's: 1280); 0: the bundle's own.",
+    )
+    whitened: bool = Field(
+        False,
+        description="With fresh: every direction of the data's embeddings is heard alike.",
     )
     with_base: bool = Field(False, description="The UNet and the first text encoder learn along.")
     plain: float = Field(0.25, description="With the base: share of batches that see no face at all.")
@@ -63,6 +68,12 @@ class Options(Noise):
         description="Share of batches that see windows around the faces instead of pictures: a quarter of the work.",
     )
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "Options":
+        if not self.fresh and (self.projector or self.whitened):
+            raise ValueError("projector and whitened say how to begin: they want fresh: true")
+        return self
 
 
 class IdentityTask(nn.Module):
@@ -82,6 +93,10 @@ class IdentityTask(nn.Module):
         super().__init__()
         denoiser = self.denoiser = Denoiser(bundle, faces=not options.fresh)
         weights = _adapter(bundle, denoiser, prepared, options)
+        self._chosen = chosen[prepared.found[chosen]]
+        if options.whitened:
+            heard = torch.from_numpy(prepared.embeddings[self._chosen])
+            weights["image_proj"] = whiten(weights["image_proj"], heard)
         if options.fresh:
             denoiser.identitynet = begin_controlnet(denoiser.unet, denoiser.vae, IdentityNet)
         branches.attach(denoiser.pipeline, [weights])
@@ -91,9 +106,7 @@ class IdentityTask(nn.Module):
         if options.with_base:
             denoiser.unet.requires_grad_(True)
             denoiser.text_encoder.requires_grad_(True)
-        self._prepared, self._options = prepared, options
-        self._chosen = chosen[prepared.found[chosen]]
-        self._shown = shown
+        self._prepared, self._options, self._shown = prepared, options, shown
 
     def __len__(self) -> int:
         return len(self._chosen)

@@ -64,8 +64,9 @@ def start_several(
             process.wait()
     if failed:
         log = run.out / SAID.format(failed[0])
+        said = log.read_text(encoding="utf-8")[-TOLD:]
         raise TrainingFailed(
-            f"Process {failed[0]} of {processes} failed; {log} has all that it said:\n{log.read_text(encoding='utf-8')[-TOLD:]}"
+            f"Process {failed[0]} of {processes} failed; {log} has all that it said:\n{said}"
         )
 
 
