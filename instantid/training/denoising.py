@@ -13,12 +13,16 @@ from diffusers import DDPMScheduler, EulerDiscreteScheduler
 from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
 
 from .. import bundles, loading
 from ..errors import InvalidRequest
 from ..identity import IdentityNet
 from ..people import Frozen
 from .autoencoder import as_pictures
+
+MEMORY = 2**32  # bytes, for what each text encoder has said
+_Memo = dict[str, tuple[torch.Tensor, torch.Tensor | None]]
 
 
 class Noise(Frozen):
@@ -75,6 +79,8 @@ class Denoiser(nn.Module):
         self.identitynet: IdentityNet | None = None
         if faces:
             self.identitynet = loading.load_controlnet(opened, "identitynet", self.unet, IdentityNet)
+        self._first_said: _Memo = {}
+        self._second_said: _Memo = {}
         self.requires_grad_(False)
         self._schedule = DDPMScheduler.from_config(self.pipeline.scheduler.config)
         signal = self._schedule.alphas_cumprod
@@ -91,19 +97,37 @@ class Denoiser(nn.Module):
         Args:
             records: of the pictures that the texts tell of: they may know what was cut out of what.
         """
-        device, states = self.unet.device, []
-        pairs = (
-            (self.pipeline.tokenizer, self.text_encoder),
-            (self.pipeline.tokenizer_2, self.text_encoder_2),
+        parts = (
+            (self.pipeline.tokenizer, self.text_encoder, self._first_said),
+            (self.pipeline.tokenizer_2, self.text_encoder_2, self._second_said),
         )
-        for tokenizer, encoder in pairs:
+        (first, _), (second, pooled) = (self._heard(texts, *part) for part in parts)
+        sizes = None if records is None else self._sizes(records).to(self.unet.device)
+        return Conditions(hidden=torch.cat([first, second], dim=-1), pooled=pooled, sizes=sizes)
+
+    def _heard(
+        self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, encoder: nn.Module, memo: _Memo
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """An encoder's penultimate states of texts, and its pooled ones. Where it does not learn, it reads each text
+        once: on a CPU, reading takes as long as a small UNet's step."""
+        device = self.unet.device
+        learns = any(parameter.requires_grad for parameter in encoder.parameters())
+        if memo and len(memo) * next(iter(memo.values()))[0].nbytes > MEMORY:
+            memo.clear()
+        new = list(texts) if learns else [text for text in dict.fromkeys(texts) if text not in memo]
+        if new:
             ids = tokenizer(
-                list(texts), padding="max_length", truncation=True, max_length=77, return_tensors="pt"
+                new, padding="max_length", truncation=True, max_length=77, return_tensors="pt"
             ).input_ids
             said = encoder(ids.to(device), output_hidden_states=True)
-            states.append(said.hidden_states[-2])
-        sizes = None if records is None else self._sizes(records).to(device)
-        return Conditions(hidden=torch.cat(states, dim=-1), pooled=said.text_embeds, sizes=sizes)
+            hidden, pooled = said.hidden_states[-2], getattr(said, "text_embeds", None)
+            if learns:
+                return hidden, pooled
+            for i, text in enumerate(new):
+                memo[text] = hidden[i].cpu(), None if pooled is None else pooled[i].cpu()
+        hidden, pooled = zip(*(memo[text] for text in texts), strict=True)
+        together = None if pooled[0] is None else torch.stack(pooled).to(device)
+        return torch.stack(hidden).to(device), together
 
     def _sizes(self, records: Sequence[dict]) -> torch.Tensor:
         """(b, 4), of `Conditions`."""

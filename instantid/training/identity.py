@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from diffusers import ControlNetModel
 from PIL import Image
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
@@ -31,7 +31,6 @@ from .loop import Figures
 from .prepared import Prepared
 from .sheets import lay_out
 from .starts import write_base
-from .whitening import whiten
 from .windows import Windows, around
 
 ADAPTER = "ip-adapter.bin"
@@ -48,10 +47,7 @@ class Options(Noise):
         multiple_of=64,
         description="With fresh: width of a projector that knows nothing (InstantID's: 1280); 0: the bundle's own.",
     )
-    whitened: bool = Field(
-        False,
-        description="With fresh: every direction of the data's embeddings is heard alike.",
-    )
+    text_encoder: bool = Field(True, description="With the base: the first text encoder learns along, too.")
     with_base: bool = Field(False, description="The UNet and the first text encoder learn along.")
     plain: float = Field(0.25, description="With the base: share of batches that see no face at all.")
     drop_text: float = Field(0.1, description="How often the text is left out.")
@@ -68,12 +64,6 @@ class Options(Noise):
         description="Share of batches that see windows around the faces instead of pictures: a quarter of the work.",
     )
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
-
-    @model_validator(mode="after")
-    def _fitting(self) -> "Options":
-        if not self.fresh and (self.projector or self.whitened):
-            raise ValueError("projector and whitened say how to begin: they want fresh: true")
-        return self
 
 
 class IdentityTask(nn.Module):
@@ -93,10 +83,6 @@ class IdentityTask(nn.Module):
         super().__init__()
         denoiser = self.denoiser = Denoiser(bundle, faces=not options.fresh)
         weights = _adapter(bundle, denoiser, prepared, options)
-        self._chosen = chosen[prepared.found[chosen]]
-        if options.whitened:
-            heard = torch.from_numpy(prepared.embeddings[self._chosen])
-            weights["image_proj"] = whiten(weights["image_proj"], heard)
         if options.fresh:
             denoiser.identitynet = begin_controlnet(denoiser.unet, denoiser.vae, IdentityNet)
         branches.attach(denoiser.pipeline, [weights])
@@ -105,8 +91,9 @@ class IdentityTask(nn.Module):
         learn_adapter(denoiser.unet)
         if options.with_base:
             denoiser.unet.requires_grad_(True)
-            denoiser.text_encoder.requires_grad_(True)
+            denoiser.text_encoder.requires_grad_(options.text_encoder)
         self._prepared, self._options, self._shown = prepared, options, shown
+        self._chosen = chosen[prepared.found[chosen]]
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -165,7 +152,10 @@ class IdentityTask(nn.Module):
         denoiser.identitynet.save_pretrained(bundle / NET)
         name_part(bundle, "identitynet", NET, began_as="base" if fresh else "identitynet")
         if self._options.with_base:
-            write_base(bundle, {"unet": plain_unet(denoiser.unet), "text_encoder": denoiser.text_encoder})
+            models = {"unet": plain_unet(denoiser.unet)}
+            if self._options.text_encoder:
+                models["text_encoder"] = denoiser.text_encoder
+            write_base(bundle, models)
 
     def _inside(self, chosen: np.ndarray, latents: torch.Tensor) -> torch.Tensor:
         """(b, 1, h, w): 1 where a latent's middle lies in the picture's face box, else 0."""

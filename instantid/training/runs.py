@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from .. import bundles, loading, mini
 from ..errors import InvalidRequest
 from ..people import Frozen
-from . import autoencoder, base, clip, control, distillation, identity, lora, starts, style
+from . import autoencoder, base, clip, control, distillation, identity, lora, projector, starts, style
 from .checkpoints import LOG
 from .loop import Progress, Task, on_cpu, train
 from .memory import spare
@@ -28,6 +28,7 @@ STAGES = {
     "autoencoder": (autoencoder.AutoencoderTask, autoencoder.Options),
     "clip": (clip.ClipTask, clip.Options),
     "base": (base.BaseTask, base.Options),
+    "projector": (projector.ProjectorTask, projector.Options),
     "identity": (identity.IdentityTask, identity.Options),
     "style": (style.StyleTask, style.Options),
     "control": (control.ControlTask, control.Options),
