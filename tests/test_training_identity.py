@@ -12,7 +12,6 @@ from instantid.training import adapters
 from instantid.training.identity import IdentityTask, Options
 from instantid.training.loop import train
 from instantid.training.settings import Settings
-from instantid.training.whitening import whiten
 
 QUICK = Settings(steps=40, batch=4, learning_rate=2e-3, warmup=2, average=0, sheet_every=0, device="cpu")
 
@@ -97,34 +96,6 @@ def test_a_fresh_identitynet_adds_nothing_at_first(bundle, prepared):
     without = task.conditions(told, faces, np.array([0]), net=0.0)
     with torch.no_grad():
         assert torch.equal(task.denoiser.predict(noisy, at, given), task.denoiser.predict(noisy, at, without))
-
-
-def test_a_whitened_projector_hears_every_direction_alike():
-    random = np.random.default_rng(0)
-    raw = torch.from_numpy(random.normal(size=(4000, 6)) @ np.diag([9, 3, 1, 1, 1, 0.5]) + 20).float()
-    begin = {"proj_in.weight": torch.eye(6), "proj_in.bias": torch.zeros(6), "latents": torch.ones(1)}
-    even = whiten(begin, raw)
-    heard = raw @ even["proj_in.weight"].T + even["proj_in.bias"]
-    assert heard.mean(dim=0).abs().max() < 1e-3
-    spread = torch.cov(heard.T)
-    assert spread.diag()[:5].sub(1).abs().max() < 1e-3 and spread.diag()[5] < 0.5, "noise is not raised"
-    assert (spread - spread.diag().diag()).abs().max() < 1e-3
-    assert even["latents"] is begin["latents"]
-
-
-def test_the_stage_begins_with_a_whitened_projector_if_asked(bundle, prepared):
-    plain, even = make_task(bundle, prepared), make_task(bundle, prepared, whitened=True)
-    faces = torch.from_numpy(prepared.embeddings[:9][prepared.found[:9]])
-    ways_in = [
-        task.denoiser.unet.encoder_hid_proj.image_projection_layers[0].proj_in for task in (plain, even)
-    ]
-    with torch.no_grad():
-        before, after = (way_in(faces) for way_in in ways_in)
-        known = whiten({"proj_in.weight": ways_in[0].weight, "proj_in.bias": ways_in[0].bias}, faces)
-    assert not torch.allclose(before, after)
-    assert torch.allclose(ways_in[1].weight, known["proj_in.weight"], atol=1e-5)
-    with pytest.raises(ValueError, match="they want fresh: true"):
-        Options(fresh=False, whitened=True)
 
 
 def test_with_the_base_everything_is_written_and_the_engine_takes_it(bundle, prepared, tmp_path):
