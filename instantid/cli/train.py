@@ -23,7 +23,7 @@ STAGES = {
     "autoencoder": "The VAE, from pictures alone. SDXL has one.",
     "clip": "Text encoders and image encoder, from pictures and captions. SDXL has them.",
     "base": "The UNet, from captions.",
-    "projector": "The identity adapter's projector alone: what faces look like, before identity learns where to put it.",
+    "projector": "What faces look like, for the identity adapter's projector alone. For small models.",
     "identity": "IdentityNet and the identity adapter: InstantID.",
     "style": "The style adapter: IP-Adapter, and InstantStyle's way of it.",
     "control": "A ControlNet for edges, depth or skeletons, or one for all of them.",

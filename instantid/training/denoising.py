@@ -164,15 +164,18 @@ class Denoiser(nn.Module):
         conditions: Conditions,
         options: Noise,
         where: torch.Tensor | None = None,
+        strongest: float = 1.0,
     ) -> torch.Tensor:
         """The error of one prediction for each of b latents, at timesteps spread over the schedule.
 
         Args:
+            strongest: only over such a last part of it.
             where: (b, 1, h, w) how much each place counts; None: all alike.
         """
         b, steps = len(latents), self._schedule.config.num_train_timesteps
         spread = (torch.randperm(b) + torch.rand(b)) / b  # each part of the schedule gets its share
-        timesteps = (spread**options.draw * steps).long().clamp(max=steps - 1).to(latents.device)
+        spread = 1 - strongest * (1 - spread**options.draw)
+        timesteps = (spread * steps).long().clamp(max=steps - 1).to(latents.device)
         noise = torch.randn_like(latents)
         noisy = self._schedule.add_noise(latents, noise, timesteps)
         predicted = self.predict(noisy, timesteps, conditions)

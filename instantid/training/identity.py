@@ -27,6 +27,7 @@ from .base import drawn_caption
 from .beginnings import begin_controlnet
 from .bundle_file import name_part
 from .denoising import Conditions, Denoiser, Noise, without_text
+from .foretelling import Foretelling
 from .loop import Figures
 from .prepared import Prepared
 from .sheets import lay_out
@@ -35,6 +36,7 @@ from .windows import Windows, around
 
 ADAPTER = "ip-adapter.bin"
 NET = "ControlNetModel"
+STRONGEST = 0.1  # of the noise schedule: there nothing is left of a picture to go by
 
 
 class Options(Noise):
@@ -62,6 +64,12 @@ class Options(Noise):
         ge=0,
         le=1,
         description="Share of batches that see windows around the faces instead of pictures: a quarter of the work.",
+    )
+    foretold: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of batches that learn, out of the strongest noise, what may be foretold of faces.",
     )
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
 
@@ -94,6 +102,7 @@ class IdentityTask(nn.Module):
             denoiser.text_encoder.requires_grad_(options.text_encoder)
         self._prepared, self._options, self._shown = prepared, options, shown
         self._chosen = chosen[prepared.found[chosen]]
+        self._foretelling = Foretelling(prepared, chosen) if options.foretold else None
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -101,6 +110,9 @@ class IdentityTask(nn.Module):
     def forward(self, indices: Sequence[int]) -> Figures:
         """The denoising loss of these pictures, each told whose face is where."""
         chosen, denoiser, options = self._chosen[list(indices)], self.denoiser, self._options
+        foretold = random.random() < options.foretold
+        if foretold:
+            chosen = np.array([self._photo_of(i) for i in chosen])
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
         device, b = latents.device, len(chosen)
         records = [self._prepared.records[i] for i in chosen]
@@ -108,8 +120,8 @@ class IdentityTask(nn.Module):
         without = torch.rand(b, device=device) < options.drop_text
         conditions = without_text(conditions, denoiser.read([""]), without)
         # What is drawn for the whole batch is drawn alike in all processes.
-        plain = options.with_base and random.random() < options.plain
-        close = not plain and random.random() < options.close
+        plain = options.with_base and not foretold and random.random() < options.plain
+        close = not plain and (foretold or random.random() < options.close)
         faces = torch.stack([self._embedding(i) for i in chosen]).to(device)
         faces = faces * (torch.rand(b, 1, device=device) >= options.drop_face)
         # Each of the two must work where the other is off.
@@ -126,6 +138,10 @@ class IdentityTask(nn.Module):
                 conditions, sizes=conditions.sizes + F.pad(windows.corners(scale), (2, 0)).to(device)
             )
         given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0, windows=windows)
+        if foretold:
+            latents, where = self._foretelling.latents(chosen, faces.cpu().numpy(), windows)
+            latents, where = latents.to(device), where.to(device)
+            return {"loss": denoiser.loss(latents, given, options, where, strongest=STRONGEST)}
         return {"loss": denoiser.loss(latents, given, options, where)}
 
     def sheet(self) -> Image.Image:
@@ -166,6 +182,13 @@ class IdentityTask(nn.Module):
         x = (torch.arange(width, device=latents.device) + 0.5) / width
         down, across = (y >= top) & (y <= bottom), (x >= left) & (x <= right)
         return (down[:, None, :, None] & across[:, None, None, :]).to(latents.dtype)
+
+    def _photo_of(self, index: int) -> int:
+        """The photo whose scene this picture shows in another look: it comes first of its scene's pictures."""
+        scene = self._prepared.records[index].get("scene")
+        while index > 0 and self._prepared.records[index - 1].get("scene", index) == scene:
+            index -= 1
+        return index
 
     def _embedding(self, index: int) -> torch.Tensor:
         """(d,): of this picture, or the mean over a few others of the same person."""
