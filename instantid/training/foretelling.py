@@ -19,6 +19,7 @@ from .windows import Windows
 
 PRIOR = 3.0
 LEAST_LINEAR = 0.97  # share of the latents' variance
+LEAST_SPREAD = 0.1  # pixels: less is rounding
 PAIRS = 300  # pictures by which the linear way from pixels to latents is found
 MIDDLE, RADII = (28, 31), (19, 24)  # of the inner face, in the aligned one's pixels
 
@@ -39,7 +40,7 @@ class Foretelling:
         directions = unit(other_views(prepared, learned))
         self._middle = directions.mean(axis=0)
         places = np.stack([_apart(prepared.keypoints[i]) for i in learned])
-        self._usual, self._spread = places.mean(axis=0), places.std(axis=0) + 1e-6
+        self._usual, self._spread = places.mean(axis=0), np.maximum(places.std(axis=0), LEAST_SPREAD)
         faces = aligned_faces(prepared, learned)
         self._mean = faces.mean(axis=0)
         known = self._features(directions - self._middle, places)
