@@ -21,6 +21,7 @@ from ..identity import IdentityNet
 from ..people import Frozen
 from .autoencoder import as_pictures
 
+STRONGEST = 0.1  # of the noise schedule: there hardly anything is left of a picture to go by
 MEMORY = 2**32  # bytes, for what each text encoder has said
 _Memo = dict[str, tuple[torch.Tensor, torch.Tensor | None]]
 
@@ -91,6 +92,11 @@ class Denoiser(nn.Module):
         """Of latents."""
         return self.unet.config.sample_size
 
+    @property
+    def by_velocity(self) -> bool:
+        """Whether v is predicted (Salimans & Ho 2022); else the noise."""
+        return self._schedule.config.prediction_type == "v_prediction"
+
     def read(self, texts: Sequence[str], records: Sequence[dict] | None = None) -> Conditions:
         """What the text encoders make of texts, as `StableDiffusionXLPipeline.encode_prompt` has it.
 
@@ -138,12 +144,7 @@ class Denoiser(nn.Module):
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """What the UNet makes of noisy latents (b, c, h, w) at (b,) timesteps."""
-        height, width = (float(side * self.pipeline.vae_scale_factor) for side in noisy.shape[-2:])
-        before = conditions.sizes
-        if before is None:
-            before = noisy.new_tensor([height, width, 0, 0]).expand(len(noisy), -1)
-        sizes = torch.cat([before, noisy.new_tensor([height, width]).expand(len(noisy), -1)], dim=1)
-        added = {"text_embeds": conditions.pooled, "time_ids": sizes}
+        added = self.beside(noisy, conditions)
         down, middle = (None, None)
         if conditions.residuals is not None:
             down, middle = conditions.residuals(noisy, timesteps, added)
@@ -158,35 +159,40 @@ class Denoiser(nn.Module):
             mid_block_additional_residual=middle,
         ).sample
 
+    def beside(self, noisy: torch.Tensor, conditions: Conditions) -> dict[str, torch.Tensor]:
+        """What UNet and ControlNets are told beside latents (b, c, h, w), time and text."""
+        height, width = (float(side * self.pipeline.vae_scale_factor) for side in noisy.shape[-2:])
+        before = conditions.sizes
+        if before is None:
+            before = noisy.new_tensor([height, width, 0, 0]).expand(len(noisy), -1)
+        sizes = torch.cat([before, noisy.new_tensor([height, width]).expand(len(noisy), -1)], dim=1)
+        return {"text_embeds": conditions.pooled, "time_ids": sizes}
+
     def loss(
         self,
         latents: torch.Tensor,
         conditions: Conditions,
         options: Noise,
         where: torch.Tensor | None = None,
-        strongest: float = 1.0,
     ) -> torch.Tensor:
         """The error of one prediction for each of b latents, at timesteps spread over the schedule.
 
         Args:
-            strongest: only over such a last part of it.
             where: (b, 1, h, w) how much each place counts; None: all alike.
         """
         b, steps = len(latents), self._schedule.config.num_train_timesteps
         spread = (torch.randperm(b) + torch.rand(b)) / b  # each part of the schedule gets its share
-        spread = 1 - strongest * (1 - spread**options.draw)
-        timesteps = (spread * steps).long().clamp(max=steps - 1).to(latents.device)
+        timesteps = (spread**options.draw * steps).long().clamp(max=steps - 1).to(latents.device)
         noise = torch.randn_like(latents)
         noisy = self._schedule.add_noise(latents, noise, timesteps)
         predicted = self.predict(noisy, timesteps, conditions)
-        by_velocity = self._schedule.config.prediction_type == "v_prediction"
-        wanted = self._schedule.get_velocity(latents, noise, timesteps) if by_velocity else noise
+        wanted = self._schedule.get_velocity(latents, noise, timesteps) if self.by_velocity else noise
         errors = F.mse_loss(predicted.float(), wanted, reduction="none")
         if where is not None:
-            errors = errors * where / where.mean(dim=(1, 2, 3), keepdim=True)
+            errors = errors * where / where.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
         errors = errors.mean(dim=(1, 2, 3))
         if options.min_snr:
-            if by_velocity:
+            if self.by_velocity:
                 # Where noise is strong hardly anything would be learned, and there it is decided what is painted.
                 raise InvalidRequest(
                     "min_snr weights what predicts the noise; this base predicts v, whose plain error is weighted "
@@ -195,6 +201,19 @@ class Denoiser(nn.Module):
             snr = self._snr[timesteps]
             errors = errors * snr.clamp(max=options.min_snr) / snr
         return errors.mean()
+
+    def foretell(self, latents: torch.Tensor, noise: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        """What a base that predicts v makes of (b, c, h, w) latents in the strongest noise, in one step.
+
+        Timesteps are drawn alike for both halves of the batch.
+        """
+        steps = self._schedule.config.num_train_timesteps
+        drawn = steps - 1 - torch.randint(max(1, int(STRONGEST * steps)), (len(latents) // 2,))
+        timesteps = drawn.repeat(2).to(latents.device)
+        noisy = self._schedule.add_noise(latents, noise, timesteps)
+        velocity = self.predict(noisy, timesteps, conditions).float()
+        signal = self._schedule.alphas_cumprod.to(latents.device)[timesteps][:, None, None, None]
+        return signal.sqrt() * noisy - (1 - signal).sqrt() * velocity
 
     @torch.no_grad()
     def paint(

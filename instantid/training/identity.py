@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from .. import branches, bundles
 from ..adapter_file import StateDict, check_fit, read_adapter
-from ..errors import BundleError
+from ..errors import BundleError, InvalidRequest
 from ..face_drawing import draw_keypoints
 from ..identity import IdentityNet
 from .adapters import attention_like_text, fresh_projector, learn_adapter, plain_unet, published
@@ -29,6 +29,7 @@ from .bundle_file import name_part
 from .denoising import Conditions, Denoiser, Noise, without_text
 from .foretelling import Foretelling
 from .loop import Figures
+from .net_reader import NetReader
 from .prepared import Prepared
 from .sheets import lay_out
 from .starts import write_base
@@ -36,7 +37,7 @@ from .windows import Windows, around
 
 ADAPTER = "ip-adapter.bin"
 NET = "ControlNetModel"
-STRONGEST = 0.1  # of the noise schedule: there nothing is left of a picture to go by
+LEAST_APART = 0.003  # of a latent's variance: faces that differ less are taken for alike
 
 
 class Options(Noise):
@@ -71,6 +72,12 @@ class Options(Noise):
         le=1,
         description="Share of batches that learn, out of the strongest noise, what may be foretold of faces.",
     )
+    alone: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of these in which IdentityNet is read without the UNet, at a third of the work.",
+    )
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
 
 
@@ -103,6 +110,12 @@ class IdentityTask(nn.Module):
         self._prepared, self._options, self._shown = prepared, options, shown
         self._chosen = chosen[prepared.found[chosen]]
         self._foretelling = Foretelling(prepared, chosen) if options.foretold else None
+        self.reader = NetReader(denoiser.identitynet, denoiser.unet) if options.alone else None
+        if options.foretold and not denoiser.by_velocity:
+            raise InvalidRequest(
+                "What is foretold is learned out of noise alone, which tells a base that predicts noise nothing. "
+                "Leave foretold at 0, or begin with a base that predicts v."
+            )
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -110,9 +123,8 @@ class IdentityTask(nn.Module):
     def forward(self, indices: Sequence[int]) -> Figures:
         """The denoising loss of these pictures, each told whose face is where."""
         chosen, denoiser, options = self._chosen[list(indices)], self.denoiser, self._options
-        foretold = random.random() < options.foretold
-        if foretold:
-            chosen = np.array([self._photo_of(i) for i in chosen])
+        if random.random() < options.foretold:
+            return self._foretold(chosen)
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
         device, b = latents.device, len(chosen)
         records = [self._prepared.records[i] for i in chosen]
@@ -120,8 +132,8 @@ class IdentityTask(nn.Module):
         without = torch.rand(b, device=device) < options.drop_text
         conditions = without_text(conditions, denoiser.read([""]), without)
         # What is drawn for the whole batch is drawn alike in all processes.
-        plain = options.with_base and not foretold and random.random() < options.plain
-        close = not plain and (foretold or random.random() < options.close)
+        plain = options.with_base and random.random() < options.plain
+        close = not plain and random.random() < options.close
         faces = torch.stack([self._embedding(i) for i in chosen]).to(device)
         faces = faces * (torch.rand(b, 1, device=device) >= options.drop_face)
         # Each of the two must work where the other is off.
@@ -134,15 +146,45 @@ class IdentityTask(nn.Module):
             scale = denoiser.pipeline.vae_scale_factor
             windows = around(self._prepared.boxes[chosen] / scale, width=latents.shape[-1])
             latents, where = windows.cut(latents), windows.cut(where)
-            conditions = replace(
-                conditions, sizes=conditions.sizes + F.pad(windows.corners(scale), (2, 0)).to(device)
-            )
+            conditions = _cut(conditions, windows, scale)
         given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0, windows=windows)
-        if foretold:
-            latents, where = self._foretelling.latents(chosen, faces.cpu().numpy(), windows)
-            latents, where = latents.to(device), where.to(device)
-            return {"loss": denoiser.loss(latents, given, options, where, strongest=STRONGEST)}
         return {"loss": denoiser.loss(latents, given, options, where)}
+
+    def _foretold(self, chosen: np.ndarray) -> Figures:
+        """The error of what is made of noise alone: beside that of each face, how far two faces in the same place
+        differ otherwise than they should. What all faces have in common, most of the error, is no part of that."""
+        denoiser, options = self.denoiser, self._options
+        once = np.array([self._photo_of(i) for i in chosen[: -(-len(chosen) // 2)]])
+        chosen, n = np.concatenate([once, once]), len(once)
+        records = [self._prepared.records[i] for i in once]
+        conditions = denoiser.read([drawn_caption(record) for record in records], records)
+        # Words are of the first face only, and of hair and clothes that are not looked at here.
+        without = torch.rand(n, device=denoiser.unet.device) < 0.5
+        conditions = twice(without_text(conditions, denoiser.read([""]), without))
+        faces = torch.stack([self._embedding(i) for i in np.concatenate([once, np.roll(once, 1)])])
+        faces = faces * (torch.rand(2 * n, 1) >= options.drop_face)
+        scale = denoiser.pipeline.vae_scale_factor
+        one = around(self._prepared.boxes[once] / scale, width=denoiser.side)
+        windows = Windows(np.tile(one.left, 2), np.tile(one.top, 2), one.side)
+        conditions = _cut(conditions, windows, scale)
+        latents, where = self._foretelling.latents(chosen, faces.numpy(), windows)
+        device = denoiser.unet.device
+        latents, where, faces = latents.to(device), where.to(device), faces.to(device)
+        alone = random.random() < options.alone
+        [(adapter, net)] = random.choices([(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)], (0.7, 0.2, 0.1))
+        self._attend(adapter)
+        given = with_faces(
+            denoiser, self._prepared, conditions, faces, chosen, net=alone or net > 0, windows=windows
+        )
+        noise = torch.randn(n, *latents.shape[1:], device=device).repeat(2, 1, 1, 1)
+        made = self.reader(denoiser, given, noise) if alone else denoiser.foretell(latents, noise, given)
+        everywhere = where.sum().clamp(min=1e-6)
+        error = (where * (made - latents).square()).sum() / (everywhere * latents.shape[1])
+        both = where[:n]
+        wanted, found = latents[:n] - latents[n:], made[:n] - made[n:]
+        spread = (both * wanted.square()).sum(dim=(0, 2, 3)) + LEAST_APART * both.sum().clamp(min=1)
+        apart = ((both * (found - wanted).square()).sum(dim=(0, 2, 3)) / spread).mean()
+        return {"loss": error + apart, "apart": apart}
 
     def sheet(self) -> Image.Image:
         """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none."""
@@ -229,6 +271,23 @@ def _adapter(bundle: Path, denoiser: Denoiser, prepared: Prepared, options: Opti
             "fresh: true and projector: 1280."
         )
     return weights
+
+
+def twice(conditions: Conditions) -> Conditions:
+    """For as many examples again."""
+    sizes = None if conditions.sizes is None else conditions.sizes.repeat(2, 1)
+    return replace(
+        conditions,
+        hidden=conditions.hidden.repeat(2, 1, 1),
+        pooled=conditions.pooled.repeat(2, 1),
+        sizes=sizes,
+    )
+
+
+def _cut(conditions: Conditions, windows: Windows, scale: int) -> Conditions:
+    """The conditions of windows: they are told what was cut off."""
+    corners = F.pad(windows.corners(scale), (2, 0)).to(conditions.sizes.device)
+    return replace(conditions, sizes=conditions.sizes + corners)
 
 
 def with_faces(
