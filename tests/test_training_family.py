@@ -78,6 +78,20 @@ def test_stages_go_on_with_each_others_bundles(plan, tmp_path, monkeypatch):
     assert Engine.load(tmp_path / "assets" / "mini").bundle.trained.hours == 2.0
 
 
+def test_a_stage_may_come_twice_under_another_name(plan, tmp_path):
+    twice = [{"stage": "base", "settings": QUICK}, {"stage": "base", "called": "more", "settings": QUICK}]
+    again = family.Plan(**plan.model_dump() | {"stages": twice})
+    finished = family.train_family(again, tmp_path / "work", device="cpu")
+    assert finished == tmp_path / "work" / "more" / "bundle"
+    first, second = (
+        load_file(tmp_path / "work" / name / "bundle/base/unet/diffusion_pytorch_model.safetensors")
+        for name in ("base", "more")
+    )
+    assert any((first[name] != second[name]).any() for name in first), "it went on from there"
+    with pytest.raises(ValueError, match="base is there twice"):
+        family.Plan(**plan.model_dump() | {"stages": twice[:1] * 2})
+
+
 def test_several_processes_learn_what_one_would(plan, tmp_path):
     told = []
     stage = plan.stages[0].model_copy(update={"settings": Settings(**QUICK | {"log_every": 1})})

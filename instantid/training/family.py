@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .. import bundles
 from ..bundles import Trained
@@ -39,8 +39,14 @@ class StagePlan(Frozen):
     """One stage of a plan."""
 
     stage: runs.Stage
+    called: str | None = Field(None, description="Its folder's name, where a plan has the same stage twice.")
     settings: Settings = Settings()
     options: dict[str, Any] = Field({}, description="Of the stage.")
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.called or self.stage
 
 
 class Plan(Frozen):
@@ -50,6 +56,13 @@ class Plan(Frozen):
     people: dict[str, Any]
     held_out: int = 60
     stages: tuple[StagePlan, ...]
+
+    @model_validator(mode="after")
+    def _folders(self) -> "Plan":
+        names = [stage.name for stage in self.stages]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{min(twice)} is there twice: give each a folder of its own by called: …")
+        return self
 
     @property
     def order(self) -> Order:
@@ -136,7 +149,7 @@ def _run(plan: Plan, stage: StagePlan, folder: Path, source: str, device: str, u
     return runs.Run(
         bundle=source,
         data=folder / "prepared",
-        out=folder / stage.stage,
+        out=folder / stage.name,
         held_out=plan.held_out,
         settings=settings,
         options=stage.options,
@@ -173,18 +186,18 @@ def pack_family(
     Raises:
         InvalidRequest: the identity stage is not done: there is nobody's face in it yet.
     """
-    done = [stage for stage in plan.stages if steps_done(folder / stage.stage) >= stage.settings.steps]
-    names = [stage.stage for stage in done]
-    if "identity" not in names:
+    done = [stage for stage in plan.stages if steps_done(folder / stage.name) >= stage.settings.steps]
+    learned = {stage.stage for stage in done}
+    if "identity" not in learned:
         raise InvalidRequest(
             f"The identity stage of {folder} is not done: go on with python -m instantid train mini {folder}"
         )
-    bundle = bundles.open_bundle(folder / names[-1] / "bundle")
-    idle = [part for stage, parts in TRAINED_BY.items() if stage not in names for part in parts]
+    bundle = bundles.open_bundle(folder / done[-1].name / "bundle")
+    idle = [part for stage, parts in TRAINED_BY.items() if stage not in learned for part in parts]
     before = bundle.trained.hours if bundle.trained else 0.0
     trained = Trained(
         on=f"{plan.order.pictures:,} pictures of {plan.order.people:,} rendered people",
-        hours=round(max(before + sum(hours(folder / name) for name in names), 0.01), 2),
+        hours=round(max(before + sum(hours(folder / stage.name) for stage in done), 0.01), 2),
         hardware=hardware,
         command=command,
         date=time.strftime("%Y-%m-%d"),

@@ -8,6 +8,7 @@ that a batch does without, comes from Python's `random`: else the processes woul
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Progress:
     Args:
         seconds: this time, without what came before a resume.
         took: seconds since the last progress.
-        figures: means since the last progress.
+        figures: means since the last progress, over the batches that told them.
     """
 
     step: int
@@ -113,7 +114,8 @@ def train(
         # TensorBoard takes no lists.
         config = {name: str(value) for name, value in settings.model_dump(mode="json").items()}
         accelerator.init_trackers(task.name, config=config)
-    sums, counted, started, told, saved = {}, 0, time.monotonic(), time.monotonic(), time.monotonic()
+    sums, times, counted = {}, Counter(), 0
+    started = told = saved = time.monotonic()
 
     def keep() -> None:
         if accelerator.is_main_process:
@@ -134,6 +136,7 @@ def train(
                 optimizer.zero_grad(set_to_none=True)
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
+                times[name] += 1
         step, counted = step + 1, counted + 1
         _refuse_nonsense(task, step, sums, settings)
         if averaged:
@@ -143,9 +146,10 @@ def train(
         late = _agreed(over, step, settings, accelerator)
         last = step == settings.steps or late
         if step % settings.log_every == 0 or last:
-            progress = _progress(step, settings, sums, counted, accelerator, started, told)
+            figures = {name: value / times[name] for name, value in sums.items()}
+            progress = _progress(step, settings, figures, counted, accelerator, started, told)
             _log(folder, progress, accelerator)
-            sums, counted, told = {}, 0, now
+            sums, times, counted, told = {}, Counter(), 0, now
             yield progress
         if (
             settings.sheet_every
@@ -232,16 +236,14 @@ def _agreed(late: bool, step: int, settings: Settings, accelerator: Accelerator)
 def _progress(
     step: int,
     settings: Settings,
-    sums: dict[str, float],
+    figures: dict[str, float],
     counted: int,
     accelerator: Accelerator,
     started: float,
     told: float,
 ) -> Progress:
     now = time.monotonic()
-    parts = counted * settings.accumulate
-    figures = {name: value / (counted if name == "gradient" else parts) for name, value in sums.items()}
-    seen = parts * settings.batch * accelerator.num_processes
+    seen = counted * settings.accumulate * settings.batch * accelerator.num_processes
     return Progress(
         step=step,
         steps=settings.steps,
