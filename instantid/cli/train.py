@@ -101,6 +101,14 @@ def prepare(
     alone: Annotated[
         bool, typer.Option("--alone", help="Photos: leave those with several such faces out.")
     ] = False,
+    fill: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=0.95,
+            help="Rendered people: cut out so that the face fills so much of the width. 0: whole.",
+        ),
+    ] = 0.0,
 ) -> None:
     """Make pictures ready for training: cut square around the face that the bundle's models find, with its embedding.
 
@@ -116,7 +124,7 @@ def prepare(
         bundles.fetch(opened, ("faces",))
     models = (_face_kind(opened), opened.require("faces"))
     wishes = preparing.Wishes(
-        size=size, min_side=min_side or size, min_face=min_face, faceless=faceless, alone=alone
+        size=size, min_side=min_side or size, min_face=min_face, faceless=faceless, alone=alone, fill=fill
     )
     with _bar("Preparing", len(found.photos) or None) as advance:
         report = preparing.prepare(

@@ -142,6 +142,14 @@ class Denoiser(nn.Module):
         known = [whole | record for record in records]
         return torch.tensor([[*each["original"], *each["crop"]] for each in known], dtype=torch.float32)
 
+    @torch.no_grad()
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(b, 3, h, w) pixels, -1 to 1, → latents as the UNet wants them. In float32, as `latents.encode`."""
+        device = self.unet.device
+        with torch.autocast(device.type, enabled=False):
+            said = self.vae.encode(pictures.float().to(device)).latent_dist
+        return said.mode() * self.vae.config.scaling_factor
+
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """What the UNet makes of noisy latents (b, c, h, w) at (b,) timesteps."""
         added = self.beside(noisy, conditions)

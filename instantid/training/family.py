@@ -54,6 +54,9 @@ class Plan(Frozen):
 
     start: str = Field(description="“new:small”, “new:large”, or a bundle to go on with.")
     people: dict[str, Any]
+    fill: float = Field(
+        0.0, ge=0, lt=1, description="How much of a picture's width faces fill; 0: as they are drawn."
+    )
     held_out: int = 60
     stages: tuple[StagePlan, ...]
 
@@ -134,7 +137,7 @@ def _data(plan: Plan, folder: Path, device: str, workers: int, tell: Tell) -> Pr
     preparing.prepare(
         source,
         ready,
-        Wishes(size=order.size, min_side=order.size),
+        Wishes(size=order.size, min_side=order.size, fill=plan.fill),
         ("opencv", bundles.face_files_folder()),
         workers=workers,
     )

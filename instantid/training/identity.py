@@ -109,7 +109,7 @@ class IdentityTask(nn.Module):
             denoiser.text_encoder.requires_grad_(options.text_encoder)
         self._prepared, self._options, self._shown = prepared, options, shown
         self._chosen = chosen[prepared.found[chosen]]
-        self._foretelling = Foretelling(prepared, chosen) if options.foretold else None
+        self._foretelling = Foretelling(prepared, chosen, denoiser.encode) if options.foretold else None
         self.reader = NetReader(denoiser.identitynet, denoiser.unet) if options.alone else None
         if options.foretold and not denoiser.by_velocity:
             raise InvalidRequest(
@@ -164,9 +164,11 @@ class IdentityTask(nn.Module):
         faces = torch.stack([self._embedding(i) for i in np.concatenate([once, np.roll(once, 1)])])
         faces = faces * (torch.rand(2 * n, 1) >= options.drop_face)
         scale = denoiser.pipeline.vae_scale_factor
-        one = around(self._prepared.boxes[once] / scale, width=denoiser.side)
-        windows = Windows(np.tile(one.left, 2), np.tile(one.top, 2), one.side)
-        conditions = _cut(conditions, windows, scale)
+        windows = None
+        if random.random() < options.close:
+            one = around(self._prepared.boxes[once] / scale, width=denoiser.side)
+            windows = Windows(np.tile(one.left, 2), np.tile(one.top, 2), one.side)
+            conditions = _cut(conditions, windows, scale)
         latents, where = self._foretelling.latents(chosen, faces.numpy(), windows)
         device = denoiser.unet.device
         latents, where, faces = latents.to(device), where.to(device), faces.to(device)

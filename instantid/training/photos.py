@@ -34,6 +34,7 @@ class Wishes:
             at faces of 112 pixels, and guesses what smaller ones lack.
         faceless: also keep photos without any such face.
         alone: leave photos out that show more than one such face, as InstantID's data did.
+        fill: of rendered people alone: how much of a picture's width the face is to fill; 0: as it was drawn.
     """
 
     size: int
@@ -41,6 +42,7 @@ class Wishes:
     min_face: int = 64
     faceless: bool = False
     alone: bool = False
+    fill: float = 0.0
 
     @property
     def at_once(self) -> int:

@@ -146,7 +146,7 @@ def _open_worker(folder: Path, out: Path, wishes: Wishes, face_models: tuple[str
 def _work(folder: Path, out: Path, wishes: Wishes, finder: FaceFinder, job: tuple, tell: OnNews) -> None:
     first, second = job
     if first == "rendered people":
-        rendered.prepare_shard(second, out, finder, size=wishes.size)
+        rendered.prepare_shard(second, out, finder, size=wishes.size, fill=wishes.fill)
         count = len(np.load(out / second.stem / "persons.npy", mmap_mode="r"))
         tell(Report(read=count, kept=count, known=count))
     elif first == "WebDataset shards":
@@ -182,7 +182,9 @@ def _check_order(source: Source, out: Path, wishes: Wishes, face_models: tuple[s
     }
     file = out / ORDERED
     if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = {"fill": Wishes.fill} | json.loads(
+            file.read_text(encoding="utf-8")
+        )  # older folders say nothing of it
         changed = [name for name in ordered if before.get(name) != ordered[name]]
         if changed:
             raise InvalidRequest(

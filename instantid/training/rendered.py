@@ -1,6 +1,8 @@
 """Rendered people made ready for training: their shards, read into `prepared` pieces."""
 
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,7 +20,35 @@ ATTEMPTS = tuple(Attempt(size) for size in (256, 192, 384, 128))
 IN_PIXELS = ("face_keypoints", "face_box", "body_keypoints")  # of what records say of figures
 
 
-def prepare_shard(shard: Path, folder: Path, finder: FaceFinder, *, size: int) -> None:
+@dataclass(frozen=True)
+class Cut:
+    """A square of a picture, in its pixels."""
+
+    left: int
+    top: int
+    side: int
+
+    def picture(self, image: np.ndarray, size: int) -> np.ndarray:
+        """(h, w, …) → (size, size, …)."""
+        square = image[self.top : self.top + self.side, self.left : self.left + self.side]
+        if self.side == size:
+            return square
+        way = (
+            cv2.INTER_NEAREST if image.ndim == 2 else cv2.INTER_AREA if self.side > size else cv2.INTER_CUBIC
+        )
+        return cv2.resize(square, (size, size), interpolation=way)
+
+    def points(self, points: np.ndarray, size: int) -> np.ndarray:
+        """(n, 2) of the picture → of the square at that size."""
+        return (np.asarray(points, np.float32) - (self.left, self.top)) * (size / self.side)
+
+    def face(self, face: Face, size: int) -> Face:
+        """The same face in the square."""
+        box = self.points(face.box.reshape(2, 2), size).ravel()
+        return Face(face.embedding, self.points(face.keypoints, size), box)
+
+
+def prepare_shard(shard: Path, folder: Path, finder: FaceFinder, *, size: int, fill: float = 0) -> None:
     """Make a shard's piece in `folder`, unless it is there.
 
     Looks are drawn over the photo of their scene: they get the face that was found in that, as somebody does who
@@ -26,25 +56,42 @@ def prepare_shard(shard: Path, folder: Path, finder: FaceFinder, *, size: int) -
 
     Args:
         size: of the prepared pictures, which are scaled to it.
+        fill: how much of a picture's width the face is to fill, more or less; it is cut out so. 0: as it was drawn.
     """
     piece = folder / shard.stem
     if not (piece / RECORDS).exists():
-        write_piece(piece, _examples(shard, finder, size), width=finder.dimension)
+        write_piece(piece, _examples(shard, finder, size, fill), width=finder.dimension)
 
 
-def _examples(shard: Path, finder: FaceFinder, size: int) -> Iterator[Example]:
+def _examples(shard: Path, finder: FaceFinder, size: int, fill: float) -> Iterator[Example]:
     face: Face | None = None
     for sample in read_shard(shard):
-        image = _scaled(sample.image, size)
+        side = len(sample.image)
         if sample.record["look"] == PHOTO:
-            face = _face(finder, image, sample, size)
+            whole = cut = Cut(0, 0, side)
+            face = _face(finder, whole.picture(sample.image, size), sample, size)
+            if face is not None:
+                scale = side / size
+                face = Face(face.embedding, face.keypoints * scale, face.box * scale)
+                cut = _around(face, side, fill, sample.record["scene"]) if fill else whole
+                face = cut.face(face, size)
         yield Example(
-            image=image,
+            image=cut.picture(sample.image, size),
             face=face,
             person=sample.record["person"],
-            depth=_nearness(sample, size),
-            record=_kept(sample.record, size / len(sample.image)),
+            depth=cut.picture(_nearness(sample), size),
+            record=_kept(sample.record, cut, size),
         )
+
+
+def _around(face: Face, side: int, fill: float, scene: str) -> Cut:
+    """About the face, neither always as large nor always in the middle; the same for all looks of a scene."""
+    random = np.random.default_rng(zlib.crc32(scene.encode()))
+    width = float(face.box[2] - face.box[0])
+    wanted = min(side, max(1, round(width / fill * random.uniform(0.88, 1.18))))
+    middle = (face.box[:2] + face.box[2:]) / 2 + random.uniform(-0.06, 0.06, 2) * wanted
+    left, top = (int(at) for at in np.clip(np.round(middle - wanted / 2), 0, side - wanted))
+    return Cut(left, top, wanted)
 
 
 def _face(finder: FaceFinder, image: np.ndarray, sample: Sample, size: int) -> Face | None:
@@ -59,29 +106,32 @@ def _face(finder: FaceFinder, image: np.ndarray, sample: Sample, size: int) -> F
     return face if distance < 0.5 * eyes else None
 
 
-def _scaled(image: np.ndarray, size: int) -> np.ndarray:
-    return image if len(image) == size else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-
-
-def _nearness(sample: Sample, size: int) -> np.ndarray:
-    """(size, size) uint8 as depth estimators draw it, turned round: the nearest 0, FAR nothing."""
+def _nearness(sample: Sample) -> np.ndarray:
+    """(h, w) uint8 as depth estimators draw it, turned round: the nearest 0, FAR nothing."""
     if sample.depth is None:
-        return np.zeros((size, size), np.uint8)
+        return np.zeros(sample.image.shape[:2], np.uint8)
     depth, near = sample.depth, np.isfinite(sample.depth)
     if not near.any():
-        return np.full((size, size), FAR, np.uint8)
+        return np.full(sample.image.shape[:2], FAR, np.uint8)
     low, high = depth[near].min(), depth[near].max()
-    scaled = np.where(near, 200 * (depth - low) / max(high - low, 1e-3), FAR)
-    return cv2.resize(scaled.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST)
+    return np.where(near, 200 * (depth - low) / max(high - low, 1e-3), FAR).astype(np.uint8)
 
 
-def _kept(record: dict, scale: float) -> dict:
+def _kept(record: dict, cut: Cut, size: int) -> dict:
     """What trainers and judges ask for: words and what is seen, in prepared pixels, without meshes and lamps."""
     kept = {name: record[name] for name in ("key", "scene", "person", "look", "caption", "captions")}
     kept["figures"] = [
         {name: value for name, value in figure.items() if name != "description"}
-        | {name: (np.array(figure[name]) * scale).round(2).tolist() for name in IN_PIXELS}
+        | {name: _moved(figure[name], cut, size) for name in IN_PIXELS}
         for figure in record["figures"]
     ]
     kept["background"] = record["scenery"].get("background")
     return kept
+
+
+def _moved(values: list, cut: Cut, size: int) -> list:
+    """Points, (n, 2) or (n, 3) with what is known of each beside, or a box (4,), in the square."""
+    values = np.array(values, dtype=np.float64)
+    pairs = values.reshape(-1, 2) if values.ndim == 1 else values[:, :2]
+    moved = cut.points(pairs, size)
+    return (moved.ravel() if values.ndim == 1 else np.hstack([moved, values[:, 2:]])).round(2).tolist()
