@@ -173,7 +173,9 @@ class Engine:
             report = Reporter(tell, len(requests) * pictures.steps_in_all(request))
             report(0, note="Reading the photos")
             with clock("faces"):
-                there = scene.read(request, self._finder, self._area(request))
+                there = scene.read(
+                    request, self._finder, self._area(request), self.bundle.defaults.least_face
+                )
                 request = request.replace(width=there.width, height=there.height)
             with clock("control maps"):
                 maps = {} if request.free_pose else {"keypoints": there.keypoint_map}

@@ -122,6 +122,16 @@ def fit(photo_size: tuple[int, int], canvas_size: tuple[int, int], *, cover: boo
     return Fit(photo_size, canvas_size, offset, placed)
 
 
+def closer(fit: Fit, scale: float, point: tuple[float, float], to: tuple[float, float]) -> Fit:
+    """The same photo `scale` times as large on its canvas, with what lay at `point` now at `to`, canvas pixels."""
+    placed = tuple(max(1, round(side * scale)) for side in fit.placed)
+    offset = tuple(
+        round(there - (here - before) * after / old)
+        for there, here, before, old, after in zip(to, point, fit.offset, fit.placed, placed, strict=True)
+    )
+    return Fit(fit.photo, fit.canvas, offset, placed)
+
+
 def shows(box: np.ndarray, width: int, height: int) -> bool:
     """Whether any of `box` (x1 y1 x2 y2), its corners truncated to whole pixels, lies on a canvas."""
     x1, y1, x2, y2 = (int(value) for value in box)

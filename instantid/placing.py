@@ -22,12 +22,31 @@ def poses_itself(person: Person) -> bool:
     return person.keypoints is not None or person.view is not None
 
 
-def own_place(person: Person, face: Face, photo: Image.Image | None, canvas: tuple[int, int]) -> Face:
-    """A person's own face where it lies in their first reference, on the canvas."""
+def own_fit(of: tuple[int, int], face: Face, canvas: tuple[int, int], least: float) -> images.Fit:
+    """Where somebody's own photo, of that size, lies on the canvas.
+
+    Args:
+        face: in the photo's pixels.
+        least: how high the face is at least, as a part of the canvas's shorter side: the photo comes closer where it
+            is not, with the face where `Place` has it.
+    """
+    fit, wanted, there = images.fit(of, canvas), least * min(canvas), Place()
+    left, top, right, bottom = (float(side) for side in fit.box(face.box))
+    if not 0 < bottom - top < wanted:
+        return fit
+    middle, to = ((left + right) / 2, (top + bottom) / 2), (there.x * canvas[0], there.y * canvas[1])
+    to = to[0], max(to[1], wanted / 2)
+    return images.closer(fit, wanted / (bottom - top), middle, to)
+
+
+def own_place(
+    person: Person, face: Face, photo: Image.Image | None, canvas: tuple[int, int], least: float = 0.0
+) -> Face:
+    """A person's own face where it lies in their first reference, on the canvas. `least`: of `own_fit`."""
     of = photo_size(person.references[0], photo)
     if of is None:
         return face
-    fit = images.fit(of, canvas)
+    fit = own_fit(of, face, canvas, least)
     return Face(face.embedding, fit.keypoints(face.keypoints), fit.box(face.box))
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from . import faces, images
 from .errors import BundleError, InvalidRequest
 from .people import Face, Photo, Portrait
-from .placing import apart, own_place, photo_size, place, poses_itself
+from .placing import apart, own_fit, own_place, photo_size, place, poses_itself
 from .regions import ellipses, regions
 from .request import Control, Request
 
@@ -117,12 +117,16 @@ class Scene:
         return Scene(moved, painted, width, height, self.face_only, self.free_pose)
 
 
-def read(request: Request, finder: faces.FaceFinder | None, area: tuple[int, int]) -> Scene:
+def read(
+    request: Request, finder: faces.FaceFinder | None, area: tuple[int, int], least_face: float = 0.0
+) -> Scene:
     """Find the faces, average each person's references, and lay the leading photo on the canvas.
 
     Args:
         finder: the bundle's face model, or None where only ready faces can be used.
         area: (width, height) of the bundle's default picture: the pixel budget where no size is chosen.
+        least_face: how high the face of one person is at least where their own photo alone poses, as a part of the
+            canvas's shorter side; control maps are read off the photo as close.
 
     Raises:
         InvalidImage: a photo cannot be opened.
@@ -142,14 +146,20 @@ def read(request: Request, finder: faces.FaceFinder | None, area: tuple[int, int
     width, height = images.canvas_size(shape, area=area, width=request.width, height=request.height)
     size = (width, height)
     posed = _pose(request, finder, pose, start, size)
+    least = least_face if len(request.people) == 1 else 0.0
     on_canvas = [
-        place(person, embedding, posed[i] if posed else own_place(person, first, opened[0], size), size)
+        place(
+            person, embedding, posed[i] if posed else own_place(person, first, opened[0], size, least), size
+        )
         for i, (person, embedding, first, opened) in enumerate(
             zip(request.people, everyone, (references[0] for references in found), photos)
         )
     ]
     if len(on_canvas) > 1 and posed is None:
         on_canvas = apart(request.people, on_canvas, size)
+    fit = photo and images.fit(photo.size, size, cover=photo is start)
+    if photo and posed is None and pose is None and start is None:
+        fit = own_fit(photo.size, found[0][0], size, least)
     scene = Scene(
         faces=tuple(on_canvas),
         painted=tuple(
@@ -160,7 +170,7 @@ def read(request: Request, finder: faces.FaceFinder | None, area: tuple[int, int
         face_only=request.face_region,
         free_pose=request.free_pose,
         photo=photo,
-        fit=images.fit(photo.size, size, cover=photo is start) if photo else None,
+        fit=fit,
     )
     return (
         scene

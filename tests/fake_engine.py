@@ -199,7 +199,7 @@ def fake_studio(engine: FakeEngine, **changes) -> Studio:
         "styles": {style.name: style for style in STYLES},
         "schedulers": ("Euler", "DPM++ 2M Karras", "UniPC", "LCM"),
         "controls": ("pose", "canny", "depth"),
-        "defaults": {"width": 256, "height": 320, "steps": 4, "guidance_scale": 5.0},
+        "defaults": {"width": 256, "height": 320, "steps": 4, "guidance_scale": 5.0, "least_face": 0.0},
         "style_reference": True,
         "faceid": True,
         "recipes": RECIPES,

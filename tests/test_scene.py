@@ -78,6 +78,38 @@ def test_keypoints_and_box_land_where_the_face_lies_on_the_canvas(size, scale, o
     assert there.keypoint_map.tobytes() == faces.draw_keypoints(there.faces[0].keypoints, *size).tobytes()
 
 
+def test_where_faces_must_be_large_a_photo_that_poses_itself_comes_closer():
+    small = photo((200, 100), (40, 50, 0))
+    request = Request(people=[Person(references=[small])], width=200, height=104)
+    far = scene.read(request, DotFinder(), AREA)
+    near = scene.read(request, DotFinder(), AREA, 0.75)
+    box = near.faces[0].box
+    assert box[3] - box[1] == pytest.approx(0.75 * 104, abs=2)
+    assert far.faces[0].box[3] - far.faces[0].box[1] < 50
+    assert (box[0] + box[2]) / 2 == pytest.approx(100, abs=2) and box[1] > -2
+    shape = [points - points.mean(axis=0) for points in (near.faces[0].keypoints, far.faces[0].keypoints)]
+    assert np.allclose(shape[0] / np.abs(shape[0]).max(), shape[1] / np.abs(shape[1]).max(), atol=0.05)
+    nose = near.faces[0].keypoints[2]
+    shown = np.asarray(near.fit.image(near.photo))[:, :, 0]
+    y, x = np.unravel_index(shown.argmax(), shown.shape)
+    assert np.abs(nose - (x, y)).max() < 4, "what is read off the photo lies where the face does"
+
+
+def test_nothing_comes_closer_where_something_else_says_where():
+    small, pose = photo((200, 100), (40, 50, 0)), photo((200, 100), (150, 50, 0))
+    canvas = {"width": 200, "height": 104}
+    cases = [
+        Request(people=[Person(references=[small])], pose_image=pose, **canvas),
+        Request(people=[Person(references=[small]), Person(references=[pose])], **canvas),
+        Request(people=[Person(references=[small], place={"x": 0.3, "y": 0.4, "size": 0.2})], **canvas),
+        Request(people=[Person(references=[photo((200, 100), (90, 50, 45))])], **canvas),  # large already
+    ]
+    for request in cases:
+        before, after = (scene.read(request, DotFinder(), AREA, least) for least in (0.0, 0.6))
+        for one, other in zip(before.faces, after.faces, strict=True):
+            assert np.allclose(one.keypoints, other.keypoints, atol=0.5)
+
+
 def test_references_are_averaged_with_ready_faces_and_the_first_one_poses():
     first, second = (photo((100, 100), (x, 40, 0), colour=(c, 0, 0)) for x, c in ((30, 10), (60, 30)))
     ready = Face(embedding=[20, 0, 60], keypoints=SPREAD + 99, box=[0, 0, 9, 9])

@@ -17,6 +17,7 @@ from .runs import Run, Stage
 RUN = "run.yaml"
 SAID = "process-{}.log"
 TOLD = 2000  # characters of what a failed process said last
+RUN_PACKAGE = "runpy.run_module('instantid', run_name='__main__', alter_sys=True)"
 PAUSED = 130  # how the command ends after a Ctrl-C
 
 
@@ -80,22 +81,27 @@ def _open(stage: Stage, file: Path, processes: int) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    paths = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     settings = {
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)),
-        "PYTHONPATH": paths,
         "PYTHONUNBUFFERED": "1",
     }
     running = []
+    run = f"import runpy, sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); {RUN_PACKAGE}"
     for rank in range(processes):
         with (file.parent / SAID.format(rank)).open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "instantid", "train", stage, str(file)],
-                env=os.environ | settings | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                [
+                    *_with(settings | {"RANK": str(rank), "LOCAL_RANK": str(rank)}),
+                    "-c",
+                    run,
+                    "train",
+                    stage,
+                    file,
+                ],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE if rank == 0 else log,
                 text=True,
@@ -103,3 +109,8 @@ def _open(stage: Stage, file: Path, processes: int) -> list[subprocess.Popen]:
             )
         running.append(process)
     return running
+
+
+def _with(settings: dict[str, str]) -> list[str]:
+    """Python with these besides what this process's environment has."""
+    return ["env", *(f"{name}={value}" for name, value in settings.items()), sys.executable]

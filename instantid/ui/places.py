@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
-from .. import images, views
+from .. import images, placing, views
 from ..errors import InstantIDError
 from ..people import MAX_PEOPLE, Face, Portrait
 from .keypoint_editor import keypoint_editor
@@ -106,12 +106,16 @@ def stage_of(studio: Studio, values: Mapping[str, Any]) -> Stage:
     )
     faces, picture = [], None
     if leading:
-        fit = images.fit(leading.picture.size, size, cover=leading is start)
-        picture = fit.image(leading.picture)
         found = _found(studio, leading.path, values["faces"], count)
+        if found and leading is first:
+            fit = placing.own_fit(leading.picture.size, found[0], size, studio.defaults["least_face"])
+        else:
+            fit = images.fit(leading.picture.size, size, cover=leading is start)
+        picture = fit.image(leading.picture)
         faces = [fit.keypoints(face.keypoints) for face in found]
     elif portrait and count == 1:
-        faces = [images.fit(shape, size).keypoints(portrait.face.keypoints)]
+        fit = placing.own_fit(shape, portrait.face, size, studio.defaults["least_face"])
+        faces = [fit.keypoints(portrait.face.keypoints)]
     beside = [views.on_canvas("front", place, *size)[0] for place in views.side_by_side(count, *size)]
     name = "pose photo" if pose else "start picture" if start else "face photo"
     return Stage(
