@@ -76,8 +76,10 @@ def perfect(judged):
 
 
 def figure(rows, what: str, condition: str, section: str = "Judged by"):
-    [row] = [row for (s, w, c), row in rows.items() if s == section and w.startswith(what) and c == condition]
-    return row
+    """The first such row: SFace's, where there are other judges too."""
+    found = [row for (s, w, c), row in rows.items() if s == section and w.startswith(what) and c == condition]
+    assert found, f"no row of {what}"
+    return found[0]
 
 
 def test_true_photos_are_the_person_whole_way(perfect):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import controls, images
+from .. import controls
 from ..bundles import STYLE_PARTS, Bundle
 from ..people import Person, Photo
+from ..placing import own_fit
 from ..request import Control, Request
 from . import pulid
 from .attributes import AGES, ASKED_LOOKS, SEXES, draw_wishes, write_prompt
@@ -75,9 +76,10 @@ class Plan:
         return self.settings.get("width", defaults.width), self.settings.get("height", defaults.height)
 
     def wanted(self, subject: int, photo: int) -> np.ndarray:
-        """(5, 2) keypoints of a photo's face, laid on the canvas."""
-        who = self.subjects[subject]
-        return images.fit(who.sizes[photo], self.size).keypoints(who.faces[photo].keypoints)
+        """(5, 2) keypoints of a photo's face, laid on the canvas as the bundle lays one that poses itself."""
+        who, least = self.subjects[subject], self.bundle.defaults.least_face
+        fit = own_fit(who.sizes[photo], who.faces[photo], self.size, least)
+        return fit.keypoints(who.faces[photo].keypoints)
 
     def trial(
         self,
