@@ -13,6 +13,7 @@ from instantid.errors import InvalidRequest
 from instantid.training import family, runs, several
 from instantid.training.checkpoints import TrainingFailed, steps_done
 from instantid.training.people.orders import read_order
+from instantid.training.prepared import Prepared
 from instantid.training.settings import Settings
 
 SAMPLE = Path(__file__).parents[1] / "assets" / "people-sample"
@@ -76,6 +77,15 @@ def test_stages_go_on_with_each_others_bundles(plan, tmp_path, monkeypatch):
     family.pack_family(further, folder, tmp_path / "assets" / "mini", **card)
     assert packed.bundle.trained.hours == 1.5
     assert Engine.load(tmp_path / "assets" / "mini").bundle.trained.hours == 2.0
+
+
+def test_what_learned_close_faces_paints_close_faces(plan, tmp_path):
+    close = plan.model_copy(update={"fill": 0.5, "stages": plan.stages[:2]})
+    finished = family.train_family(close, tmp_path / "work", device="cpu")
+    assert bundles.open_bundle(finished).defaults.least_face == 0.6
+    boxes = Prepared(tmp_path / "work" / "prepared").boxes
+    widths = (boxes[:, 2] - boxes[:, 0])[boxes[:, 2] > 0]
+    assert 0.4 < np.median(widths) / plan.order.size < 0.6
 
 
 def test_a_stage_may_come_twice_under_another_name(plan, tmp_path):

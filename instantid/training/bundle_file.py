@@ -28,12 +28,24 @@ def name_part(
     place[name] = source
     if licence:
         licences[part] = licence
-    unfinished = file.with_suffix(".part")
-    unfinished.write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
-    os.replace(unfinished, file)
+    _write(file, described)
+
+
+def set_default(bundle: Path, name: str, value: float) -> None:
+    """Give a setting of `Defaults` this value in a bundle of a run's own."""
+    file = bundle / "bundle.json"
+    described = json.loads(file.read_text(encoding="utf-8"))
+    described["defaults"] = described.get("defaults", {}) | {name: value}
+    _write(file, described)
 
 
 def _place(described: dict, part: str) -> tuple[dict, str]:
     """Where a part is named, and its name there."""
     field, _, name = part.partition(".")
     return (described.setdefault(field, {}), name) if name else (described, field)
+
+
+def _write(file: Path, described: dict) -> None:
+    unfinished = file.with_suffix(".part")
+    unfinished.write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
+    os.replace(unfinished, file)

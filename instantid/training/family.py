@@ -16,6 +16,7 @@ from ..bundles import Trained
 from ..errors import InvalidRequest
 from ..people import Frozen
 from . import latents, preparing, runs
+from .bundle_file import set_default
 from .checkpoints import hours, steps_done
 from .packing import Packed, pack
 from .people import making
@@ -26,6 +27,7 @@ from .settings import Settings
 from .several import start_several
 
 PLANS = Path(__file__).parent / "plans"
+HEIGHT = 1.2  # of a face's box, by its width: what learned large faces is to paint such
 Tell = Callable[[str], None]
 TRAINED_BY = {
     "style": ("style_adapter", "image_encoder"),
@@ -119,6 +121,8 @@ def train_family(
     source = plan.start
     for stage in plan.stages:
         run = _run(plan, stage, folder, source, device, until)
+        if plan.fill:
+            set_default(runs.lay_out_bundle(run), "least_face", round(HEIGHT * plan.fill, 2))
         for line in _train(stage, run, prepared, device, processes, stopping):
             tell(line)
         if steps_done(run.out) < run.settings.steps:

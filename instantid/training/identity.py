@@ -228,11 +228,12 @@ class IdentityTask(nn.Module):
         return (down[:, None, :, None] & across[:, None, None, :]).to(latents.dtype)
 
     def _photo_of(self, index: int) -> int:
-        """The photo whose scene this picture shows in another look: it comes first of its scene's pictures."""
-        scene = self._prepared.records[index].get("scene")
-        while index > 0 and self._prepared.records[index - 1].get("scene", index) == scene:
-            index -= 1
-        return index
+        """The photo whose scene this picture shows in another look: it comes first of its scene's pictures. The
+        picture itself, if no face was found in that."""
+        scene, first = self._prepared.records[index].get("scene"), index
+        while first > 0 and self._prepared.records[first - 1].get("scene", first) == scene:
+            first -= 1
+        return first if self._prepared.found[first] else index
 
     def _embedding(self, index: int) -> torch.Tensor:
         """(d,): of this picture, or the mean over a few others of the same person."""
