@@ -61,3 +61,29 @@ def test_a_place_that_does_not_count_teaches_nothing(denoiser, monkeypatch):
     where[:, :, :2] = 3
     denoiser.loss(torch.randn(2, 4, 4, 4), None, Noise(), where).backward()
     assert made.grad[:, :, :2].abs().min() > 0 and not made.grad[:, :, 2:].any()
+
+
+def test_an_encoder_that_does_not_learn_reads_each_text_once(tiny, monkeypatch):
+    denoiser = Denoiser(tiny)
+    first = denoiser.read(["a person", "a hat"])
+    reads = []
+    for name in ("text_encoder", "text_encoder_2"):
+        getattr(denoiser, name).register_forward_pre_hook(
+            lambda module, given, name=name: reads.append((name, len(given[0])))
+        )
+    again = denoiser.read(["a hat", "a person", "a hat"])
+    assert not reads
+    assert torch.equal(again.hidden, first.hidden[[1, 0, 1]])
+    assert torch.equal(again.pooled, first.pooled[[1, 0, 1]])
+    denoiser.read(["a hat", "a dog", "a dog"])
+    assert reads == [("text_encoder", 1), ("text_encoder_2", 1)], "the new one"
+    reads.clear()
+    denoiser.text_encoder.requires_grad_(True)
+    learning = denoiser.read(["a hat", "a hat"])
+    assert reads == [("text_encoder", 2)] and learning.hidden.requires_grad
+    assert torch.allclose(learning.hidden[0], first.hidden[1], atol=1e-5)
+    reads.clear()
+    denoiser.text_encoder.requires_grad_(False)
+    monkeypatch.setattr("instantid.training.denoising.MEMORY", 0)
+    denoiser.read(["a hat"])
+    assert len(reads) == 2, "what does not fit is forgotten"

@@ -114,26 +114,25 @@ class Denoiser(nn.Module):
     def _heard(
         self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, encoder: nn.Module, memo: _Memo
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """An encoder's penultimate states of texts, and its pooled ones. Where it does not learn, it reads each text
-        once: on a CPU, reading takes as long as a small UNet's step."""
+        """An encoder's penultimate states of texts, and its pooled ones. On a CPU one that does not learn reads each
+        text once: there, reading takes as long as a small UNet's step."""
         device = self.unet.device
-        learns = any(parameter.requires_grad for parameter in encoder.parameters())
+        anew = device.type != "cpu" or any(parameter.requires_grad for parameter in encoder.parameters())
         if memo and len(memo) * next(iter(memo.values()))[0].nbytes > MEMORY:
             memo.clear()
-        new = list(texts) if learns else [text for text in dict.fromkeys(texts) if text not in memo]
+        new = list(texts) if anew else [text for text in dict.fromkeys(texts) if text not in memo]
         if new:
             ids = tokenizer(
                 new, padding="max_length", truncation=True, max_length=77, return_tensors="pt"
             ).input_ids
             said = encoder(ids.to(device), output_hidden_states=True)
             hidden, pooled = said.hidden_states[-2], getattr(said, "text_embeds", None)
-            if learns:
+            if anew:
                 return hidden, pooled
             for i, text in enumerate(new):
-                memo[text] = hidden[i].cpu(), None if pooled is None else pooled[i].cpu()
+                memo[text] = hidden[i], None if pooled is None else pooled[i]
         hidden, pooled = zip(*(memo[text] for text in texts), strict=True)
-        together = None if pooled[0] is None else torch.stack(pooled).to(device)
-        return torch.stack(hidden).to(device), together
+        return torch.stack(hidden), None if pooled[0] is None else torch.stack(pooled)
 
     def _sizes(self, records: Sequence[dict]) -> torch.Tensor:
         """(b, 4), of `Conditions`."""
