@@ -160,7 +160,7 @@ class IdentityTask(nn.Module):
         conditions = denoiser.read([drawn_caption(record) for record in records], records)
         # Words are of the first face only, and of hair and clothes that are not looked at here.
         without = torch.rand(n, device=denoiser.unet.device) < 0.5
-        conditions = twice(without_text(conditions, denoiser.read([""]), without))
+        conditions = _twice(without_text(conditions, denoiser.read([""]), without))
         faces = torch.stack([self._embedding(i) for i in np.concatenate([once, np.roll(once, 1)])])
         faces = faces * (torch.rand(2 * n, 1) >= options.drop_face)
         scale = denoiser.pipeline.vae_scale_factor
@@ -276,7 +276,7 @@ def _adapter(bundle: Path, denoiser: Denoiser, prepared: Prepared, options: Opti
     return weights
 
 
-def twice(conditions: Conditions) -> Conditions:
+def _twice(conditions: Conditions) -> Conditions:
     """For as many examples again."""
     sizes = None if conditions.sizes is None else conditions.sizes.repeat(2, 1)
     return replace(
