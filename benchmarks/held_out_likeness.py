@@ -17,8 +17,8 @@ from instantid.adapter_file import read_adapter
 from instantid.training import runs
 from instantid.training.autoencoder import as_pictures
 from instantid.training.denoising import Denoiser
+from instantid.training.face_conditions import with_faces
 from instantid.training.face_regression import photos, unit
-from instantid.training.identity import with_faces
 from instantid.training.prepared import Prepared
 
 AT_ONCE = 32

@@ -24,7 +24,7 @@ from .autoencoder import as_pictures
 from .base import drawn_caption
 from .bundle_file import name_part
 from .denoising import Conditions, Denoiser, without_text
-from .identity import with_faces
+from .face_conditions import with_faces
 from .loop import Figures
 from .lora import ATTENTION, lay_lora, without_lora, write_lora
 from .prepared import Prepared

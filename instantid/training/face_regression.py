@@ -42,8 +42,13 @@ def regress(embeddings: np.ndarray, faces: np.ndarray) -> Regression:
     directions = unit(embeddings)
     middle, mean = directions.mean(axis=0), faces.mean(axis=0)
     known = directions - middle
+    return Regression(middle, mean, ridge(known, faces - mean))
+
+
+def ridge(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """(f, p) weights from (n, f) to (n, p), both around zero."""
     within = known.T @ known + PRIOR * np.eye(known.shape[1], dtype=known.dtype)
-    return Regression(middle, mean, np.linalg.solve(within, known.T @ (faces - mean)))
+    return np.linalg.solve(within, known.T @ wanted)
 
 
 def photos(prepared: Prepared, chosen: np.ndarray) -> np.ndarray:

@@ -15,12 +15,11 @@ import torch
 from torch.nn import functional as F
 
 from ..face_measures import PLACES
-from .face_regression import SIDE, aligned_faces, other_views, photos, unit
+from .face_regression import SIDE, aligned_faces, other_views, photos, ridge, unit
 from .prepared import Prepared
 from .windows import Windows
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
-PRIOR = 3.0  # of the regression
 LINEAR = 0.995  # share of the latents' variance from which on an encoder is taken for linear
 LEAST_SPREAD = 0.1  # pixels: less is rounding
 PAIRS = 300  # pictures by which the linear way from pixels to latents is found
@@ -46,8 +45,7 @@ class Foretelling:
         faces = aligned_faces(prepared, learned)
         self._mean = faces.mean(axis=0)
         known = self._features(directions - self._middle, places)
-        within = known.T @ known + PRIOR * np.eye(known.shape[1], dtype=np.float32)
-        self._weights = np.linalg.solve(within, known.T @ (faces - self._mean))
+        self._weights = ridge(known, faces - self._mean)
         self._scale = prepared.size // prepared.latents(learned[:1]).shape[-1]
         self._encode = _linear_encoder(prepared, learned, self._scale) or encode
         y, x = np.mgrid[:SIDE, :SIDE]

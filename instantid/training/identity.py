@@ -6,27 +6,24 @@ the text. Mini, for want of time, may let the UNet learn along: then some batche
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel
 from PIL import Image
 from pydantic import Field
 from torch import nn
-from torch.nn import functional as F
 
 from .. import branches, bundles
 from ..adapter_file import StateDict, check_fit, read_adapter
 from ..errors import BundleError, InvalidRequest
-from ..face_drawing import draw_keypoints
 from ..identity import IdentityNet
 from .adapters import attention_like_text, fresh_projector, learn_adapter, plain_unet, published
 from .base import drawn_caption
 from .beginnings import begin_controlnet
 from .bundle_file import name_part
 from .denoising import Conditions, Denoiser, Noise, without_text
+from .face_conditions import cut, twice, with_faces
 from .foretelling import Foretelling
 from .loop import Figures
 from .net_reader import NetReader
@@ -37,6 +34,8 @@ from .windows import Windows, around
 
 ADAPTER = "ip-adapter.bin"
 NET = "ControlNetModel"
+WAYS = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)], (0.7, 0.2, 0.1)
+"""Strengths of adapter and IdentityNet, and how often: each of the two must work where the other is off."""
 LEAST_APART = 0.003  # of a latent's variance: faces that differ less are taken for alike
 
 
@@ -97,6 +96,11 @@ class IdentityTask(nn.Module):
     ):
         super().__init__()
         denoiser = self.denoiser = Denoiser(bundle, faces=not options.fresh)
+        if options.foretold and not denoiser.by_velocity:
+            raise InvalidRequest(
+                "What is foretold is learned out of noise alone, which tells a base that predicts noise nothing. "
+                "Leave foretold at 0, or begin with a base that predicts v."
+            )
         weights = _adapter(bundle, denoiser, prepared, options)
         if options.fresh:
             denoiser.identitynet = begin_controlnet(denoiser.unet, denoiser.vae, IdentityNet)
@@ -111,11 +115,6 @@ class IdentityTask(nn.Module):
         self._chosen = chosen[prepared.found[chosen]]
         self._foretelling = Foretelling(prepared, chosen, denoiser.encode) if options.foretold else None
         self.reader = NetReader(denoiser.identitynet, denoiser.unet) if options.alone else None
-        if options.foretold and not denoiser.by_velocity:
-            raise InvalidRequest(
-                "What is foretold is learned out of noise alone, which tells a base that predicts noise nothing. "
-                "Leave foretold at 0, or begin with a base that predicts v."
-            )
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -136,8 +135,7 @@ class IdentityTask(nn.Module):
         close = not plain and random.random() < options.close
         faces = torch.stack([self._embedding(i) for i in chosen]).to(device)
         faces = faces * (torch.rand(b, 1, device=device) >= options.drop_face)
-        # Each of the two must work where the other is off.
-        [both] = random.choices([(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)], (0.7, 0.2, 0.1))
+        [both] = random.choices(*WAYS)
         adapter, net = (0.0, 0.0) if plain else both
         self._attend(adapter)
         where = None if plain else 1 + (options.face_weight - 1) * self._inside(chosen, latents)
@@ -146,7 +144,7 @@ class IdentityTask(nn.Module):
             scale = denoiser.pipeline.vae_scale_factor
             windows = around(self._prepared.boxes[chosen] / scale, width=latents.shape[-1])
             latents, where = windows.cut(latents), windows.cut(where)
-            conditions = _cut(conditions, windows, scale)
+            conditions = cut(conditions, windows, scale)
         given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0, windows=windows)
         return {"loss": denoiser.loss(latents, given, options, where)}
 
@@ -160,7 +158,7 @@ class IdentityTask(nn.Module):
         conditions = denoiser.read([drawn_caption(record) for record in records], records)
         # Words are of the first face only, and of hair and clothes that are not looked at here.
         without = torch.rand(n, device=denoiser.unet.device) < 0.5
-        conditions = _twice(without_text(conditions, denoiser.read([""]), without))
+        conditions = twice(without_text(conditions, denoiser.read([""]), without))
         faces = torch.stack([self._embedding(i) for i in np.concatenate([once, np.roll(once, 1)])])
         faces = faces * (torch.rand(2 * n, 1) >= options.drop_face)
         scale = denoiser.pipeline.vae_scale_factor
@@ -168,12 +166,12 @@ class IdentityTask(nn.Module):
         if random.random() < options.close:
             one = around(self._prepared.boxes[once] / scale, width=denoiser.side)
             windows = Windows(np.tile(one.left, 2), np.tile(one.top, 2), one.side)
-            conditions = _cut(conditions, windows, scale)
+            conditions = cut(conditions, windows, scale)
         latents, where = self._foretelling.latents(chosen, faces.numpy(), windows)
         device = denoiser.unet.device
         latents, where, faces = latents.to(device), where.to(device), faces.to(device)
         alone = random.random() < options.alone
-        [(adapter, net)] = random.choices([(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)], (0.7, 0.2, 0.1))
+        [(adapter, net)] = random.choices(*WAYS)
         self._attend(adapter)
         given = with_faces(
             denoiser, self._prepared, conditions, faces, chosen, net=alone or net > 0, windows=windows
@@ -274,60 +272,3 @@ def _adapter(bundle: Path, denoiser: Denoiser, prepared: Prepared, options: Opti
             "fresh: true and projector: 1280."
         )
     return weights
-
-
-def _twice(conditions: Conditions) -> Conditions:
-    """For as many examples again."""
-    sizes = None if conditions.sizes is None else conditions.sizes.repeat(2, 1)
-    return replace(
-        conditions,
-        hidden=conditions.hidden.repeat(2, 1, 1),
-        pooled=conditions.pooled.repeat(2, 1),
-        sizes=sizes,
-    )
-
-
-def _cut(conditions: Conditions, windows: Windows, scale: int) -> Conditions:
-    """The conditions of windows: they are told what was cut off."""
-    corners = F.pad(windows.corners(scale), (2, 0)).to(conditions.sizes.device)
-    return replace(conditions, sizes=conditions.sizes + corners)
-
-
-def with_faces(
-    denoiser: Denoiser,
-    prepared: Prepared,
-    conditions: Conditions,
-    faces: torch.Tensor,
-    chosen: np.ndarray,
-    *,
-    net: bool = True,
-    windows: Windows | None = None,
-) -> Conditions:
-    """The conditions with a face each, as the pipeline would have it.
-
-    Args:
-        denoiser: carries the identity adapter as its first and only one.
-        faces: (b, d) raw embeddings.
-        chosen: (b,) the pictures of `prepared` whose keypoints say where.
-        net: whether IdentityNet sees them too.
-        windows: what is left of each picture; None: the whole.
-    """
-    projector = denoiser.unet.encoder_hid_proj.image_projection_layers[0]
-    size = prepared.size
-    maps = [draw_keypoints(prepared.keypoints[i], size, size) for i in chosen] if net else []
-
-    def residuals(noisy, timesteps, added):
-        drawn = torch.from_numpy(np.stack([np.asarray(map_) for map_ in maps])).permute(0, 3, 1, 2)
-        if windows:
-            drawn = windows.cut(drawn, denoiser.pipeline.vae_scale_factor)
-        return ControlNetModel.forward(
-            denoiser.identitynet,
-            noisy,
-            timesteps,
-            projector(faces[:, None]),
-            drawn.to(noisy.device).float() / 255,
-            added_cond_kwargs=added,
-            return_dict=False,
-        )
-
-    return replace(conditions, adapters=(faces[:, None, None],), residuals=residuals if net else None)

@@ -1,7 +1,7 @@
 """A projector's way in that hears every direction of face embeddings alike.
 
 Embeddings share most of what they say (a rendered face is like every other), and what tells people apart are weak
-directions: a fresh projector hears them last. `benchmarks/embedding_faces.py` shows what it makes of that.
+directions: a fresh projector hears them last.
 """
 
 import torch
