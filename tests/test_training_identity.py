@@ -8,6 +8,7 @@ from small_family import make_bundle, make_prepared
 
 from instantid import Engine, Face, Person, Request, branches, bundles, loading
 from instantid.adapter_file import check_fit, read_adapter
+from instantid.errors import InvalidRequest
 from instantid.training import adapters
 from instantid.training.identity import IdentityTask, Options
 from instantid.training.loop import train
@@ -108,6 +109,38 @@ def test_with_the_base_everything_is_written_and_the_engine_takes_it(bundle, pre
     face = Face(prepared.embeddings[0], prepared.keypoints[0], prepared.boxes[0])
     request = Request(people=[Person(references=[face])], prompt="person", seed=1, steps=2)
     assert engine.generate(request).images[0].size == (64, 64)
+
+
+def test_what_is_placed_stays_and_the_unet_and_its_adapter_learn(bundle, prepared, tmp_path):
+    files = {
+        name: bundle / name / "diffusion_pytorch_model.safetensors"
+        for name in ("base/unet", "ControlNetModel")
+    }
+    before, adapter = (
+        {name: load_file(file) for name, file in files.items()},
+        read_adapter(bundle / "ip-adapter.bin"),
+    )
+    options = {"with_base": True, "fresh": False, "placed": True}
+    list(train(make_task(bundle, prepared, **options), QUICK, tmp_path / "run", bundle))
+    after, learned = (
+        {name: load_file(file) for name, file in files.items()},
+        read_adapter(bundle / "ip-adapter.bin"),
+    )
+    same = {
+        name: all(torch.equal(after[name][key], before[name][key]) for key in before[name]) for name in files
+    }
+    assert same == {"base/unet": False, "ControlNetModel": True}
+    kept = {
+        part: all(torch.equal(learned[part][key], adapter[part][key]) for key in adapter[part])
+        for part in adapter
+    }
+    assert kept == {"image_proj": True, "ip_adapter": False}
+
+
+@pytest.mark.parametrize("options", [{"fresh": False}, {"with_base": True}])
+def test_placed_is_refused_where_nothing_would_learn_from_it(bundle, prepared, options):
+    with pytest.raises(InvalidRequest, match="with_base: true, fresh: false"):
+        make_task(bundle, prepared, placed=True, **options)
 
 
 def test_the_loss_falls_where_there_is_little_to_learn(bundle, prepared, tmp_path):

@@ -24,6 +24,7 @@ STAGES = {
     "clip": "Text encoders and image encoder, from pictures and captions. SDXL has them.",
     "base": "The UNet, from captions.",
     "projector": "What faces look like, for the identity adapter's projector alone. For small models.",
+    "placing": "What each face looks like wherever keypoints are, for IdentityNet alone. For small models.",
     "identity": "IdentityNet and the identity adapter: InstantID.",
     "style": "The style adapter: IP-Adapter, and InstantStyle's way of it.",
     "control": "A ControlNet for edges, depth or skeletons, or one for all of them.",

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..mini import map_channels
 
+FINEST_LAYERS, FINEST_HEADS = 3, 4
 Net = TypeVar("Net", bound=ControlNetModel)
 
 
@@ -28,3 +29,29 @@ def begin_controlnet(
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
     return net
+
+
+def attend_finest(net: Net) -> Net:
+    """The ControlNet with attention at its finest level too, where small UNets (and SDXL's) have none. It is silent.
+
+    What is decided at a coarser level reaches the picture through cells of two by two latents and more, whose inside
+    the UNet fills in: no place for the line of an eye. Here each latent has tokens of its own, and its residual goes
+    to the UNet's last layers. There, all layers attend to the tokens alone: 256 places to each other would double
+    the cost, and where things are the keypoints tell.
+    """
+    kinds, settings = list(net.config.down_block_types), {}
+    for name in ("transformer_layers_per_block", "attention_head_dim", "only_cross_attention"):
+        value = net.config[name]
+        settings[name] = [value] * len(kinds) if isinstance(value, int) else list(value)
+    kinds[0] = "CrossAttnDownBlock2D"
+    settings["transformer_layers_per_block"][0] = FINEST_LAYERS
+    settings["attention_head_dim"][0] = FINEST_HEADS
+    settings["only_cross_attention"][0] = True
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        finer = type(net).from_config({**net.config, "down_block_types": kinds, **settings})
+    finer.load_state_dict(net.state_dict(), strict=False)
+    for layer in (*finer.controlnet_down_blocks, finer.controlnet_mid_block):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return finer

@@ -149,6 +149,19 @@ class Denoiser(nn.Module):
             said = self.vae.encode(pictures.float().to(device)).latent_dist
         return said.mode() * self.vae.config.scaling_factor
 
+    def decode(self, latents: torch.Tensor) -> np.ndarray:
+        """Latents (b, c, h, w) → pictures (b, s, s, 3) uint8."""
+        return as_pictures(self.vae.decode(latents / self.vae.config.scaling_factor).sample)
+
+    def timesteps(self, count: int, strongest: float) -> torch.Tensor:
+        """Drawn from the strongest share of the noise schedule; of 0, the strongest one."""
+        steps = self._schedule.config.num_train_timesteps
+        return steps - 1 - torch.randint(max(1, int(strongest * steps)), (count,))
+
+    def disturbed(self, latents: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Latents with new noise."""
+        return self._schedule.add_noise(latents, torch.randn_like(latents), timesteps)
+
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """What the UNet makes of noisy latents (b, c, h, w) at (b,) timesteps."""
         added = self.beside(noisy, conditions)
@@ -214,9 +227,7 @@ class Denoiser(nn.Module):
 
         Timesteps are drawn alike for both halves of the batch.
         """
-        steps = self._schedule.config.num_train_timesteps
-        drawn = steps - 1 - torch.randint(max(1, int(STRONGEST * steps)), (len(latents) // 2,))
-        timesteps = drawn.repeat(2).to(latents.device)
+        timesteps = self.timesteps(len(latents) // 2, STRONGEST).repeat(2).to(latents.device)
         noisy = self._schedule.add_noise(latents, noise, timesteps)
         velocity = self.predict(noisy, timesteps, conditions).float()
         signal = self._schedule.alphas_cumprod.to(latents.device)[timesteps][:, None, None, None]
@@ -236,7 +247,7 @@ class Denoiser(nn.Module):
             scaled, at = scheduler.scale_model_input(latents, step), step.to(latents.device).expand(b)
             towards, away = self.predict(scaled, at, conditions), self.predict(scaled, at, against)
             latents = scheduler.step(away + guidance * (towards - away), step, latents).prev_sample
-        return as_pictures(self.vae.decode(latents / self.vae.config.scaling_factor).sample)
+        return self.decode(latents)
 
 
 def without_text(conditions: Conditions, empty: Conditions, dropped: torch.Tensor) -> Conditions:

@@ -1,16 +1,14 @@
-"""What UNet and IdentityNet are told of faces while they learn: whose, where, and in which part of a picture."""
+"""What UNet and IdentityNet are told of faces while they learn: whose, and where."""
 
 from dataclasses import replace
 
 import numpy as np
 import torch
 from diffusers import ControlNetModel
-from torch.nn import functional as F
 
 from ..face_drawing import draw_keypoints
 from .denoising import Conditions, Denoiser
 from .prepared import Prepared
-from .windows import Windows
 
 
 def twice(conditions: Conditions) -> Conditions:
@@ -24,12 +22,6 @@ def twice(conditions: Conditions) -> Conditions:
     )
 
 
-def cut(conditions: Conditions, windows: Windows, scale: int) -> Conditions:
-    """The conditions of windows: they are told what was cut off."""
-    corners = F.pad(windows.corners(scale), (2, 0)).to(conditions.sizes.device)
-    return replace(conditions, sizes=conditions.sizes + corners)
-
-
 def with_faces(
     denoiser: Denoiser,
     prepared: Prepared,
@@ -38,7 +30,6 @@ def with_faces(
     chosen: np.ndarray,
     *,
     net: bool = True,
-    windows: Windows | None = None,
 ) -> Conditions:
     """The conditions with a face each, as the pipeline would have it.
 
@@ -47,24 +38,25 @@ def with_faces(
         faces: (b, d) raw embeddings.
         chosen: (b,) the pictures of `prepared` whose keypoints say where.
         net: whether IdentityNet sees them too.
-        windows: what is left of each picture; None: the whole.
     """
     projector = denoiser.unet.encoder_hid_proj.image_projection_layers[0]
-    size = prepared.size
-    maps = [draw_keypoints(prepared.keypoints[i], size, size) for i in chosen] if net else []
 
     def residuals(noisy, timesteps, added):
-        drawn = torch.from_numpy(np.stack([np.asarray(map_) for map_ in maps])).permute(0, 3, 1, 2)
-        if windows:
-            drawn = windows.cut(drawn, denoiser.pipeline.vae_scale_factor)
         return ControlNetModel.forward(
             denoiser.identitynet,
             noisy,
             timesteps,
             projector(faces[:, None]),
-            drawn.to(noisy.device).float() / 255,
+            keypoint_maps(prepared, chosen).to(noisy.device),
             added_cond_kwargs=added,
             return_dict=False,
         )
 
     return replace(conditions, adapters=(faces[:, None, None],), residuals=residuals if net else None)
+
+
+def keypoint_maps(prepared: Prepared, chosen: np.ndarray) -> torch.Tensor:
+    """(b, 3, s, s), 0 to 1: what IdentityNet sees of where faces are."""
+    size = prepared.size
+    maps = [np.asarray(draw_keypoints(prepared.keypoints[i], size, size)) for i in chosen]
+    return torch.from_numpy(np.stack(maps)).permute(0, 3, 1, 2).float() / 255

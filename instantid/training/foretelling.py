@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from ..face_measures import PLACES
 from .face_regression import SIDE, aligned_faces, other_views, photos, ridge, unit
 from .prepared import Prepared
-from .windows import Windows
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
 LINEAR = 0.995  # share of the latents' variance from which on an encoder is taken for linear
@@ -52,15 +51,12 @@ class Foretelling:
         across, down = (x - MIDDLE[0]) / RADII[0], (y - MIDDLE[1]) / RADII[1]
         self._inner = (np.hypot(across, down) < 1).astype(np.float32)
 
-    def latents(
-        self, chosen: np.ndarray, faces: np.ndarray, windows: Windows | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def latents(self, chosen: np.ndarray, faces: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """What is foretold of pictures.
 
         Args:
             chosen: (b,) pictures whose keypoints say where.
             faces: (b, d) raw embeddings; of zeros the mean face is foretold.
-            windows: what is left of each picture; None: the whole.
 
         Returns:
             (b, c, h, w) latents, and (b, 1, h, w) how much of each place lies inside the face.
@@ -82,8 +78,6 @@ class Foretelling:
             )
             pictures[i] += masks[i] * (face - pictures[i])
         told, inside = (torch.from_numpy(maps).permute(0, 3, 1, 2) for maps in (pictures, masks))
-        if windows:
-            told, inside = (windows.cut(maps, scale) for maps in (told, inside))
         return self._encode(told), F.avg_pool2d(inside, scale)
 
     def _features(self, directions: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ the text. Mini, for want of time, may let the UNet learn along: then some batche
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,15 @@ from .base import drawn_caption
 from .beginnings import begin_controlnet
 from .bundle_file import name_part
 from .denoising import Conditions, Denoiser, Noise, without_text
-from .face_conditions import cut, twice, with_faces
+from .face_code import FaceCode
+from .face_conditions import twice, with_faces
+from .face_regression import photos
 from .foretelling import Foretelling
 from .loop import Figures
-from .net_reader import NetReader
 from .prepared import Prepared
+from .settings import Share
 from .sheets import lay_out
 from .starts import write_base
-from .windows import Windows, around
 
 ADAPTER = "ip-adapter.bin"
 NET = "ControlNetModel"
@@ -59,23 +61,19 @@ class Options(Noise):
         description="How often the embedding is of other pictures of the person: none of this one's light or hair.",
     )
     references: int = Field(4, description="At most so many other pictures, averaged.")
-    close: float = Field(
+    foretold: Share = Field(
         0.0,
-        ge=0,
-        le=1,
-        description="Share of batches that see windows around the faces instead of pictures: a quarter of the work.",
-    )
-    foretold: float = Field(
-        0.0,
-        ge=0,
-        le=1,
         description="Share of batches that learn, out of the strongest noise, what may be foretold of faces.",
     )
-    alone: float = Field(
+    told: Share = Field(
         0.0,
-        ge=0,
-        le=1,
-        description="Share of these in which IdentityNet is read without the UNet, at a third of the work.",
+        description="Share of batches in which the UNet is told, in IdentityNet's place, just what it should say: "
+        "until it does.",
+    )
+    placed: bool = Field(
+        False,
+        description="With the base: IdentityNet and projector stay as the placing stage left them, the UNet learns "
+        "to hear them.",
     )
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
 
@@ -96,6 +94,10 @@ class IdentityTask(nn.Module):
     ):
         super().__init__()
         denoiser = self.denoiser = Denoiser(bundle, faces=not options.fresh)
+        if options.placed and (options.fresh or not options.with_base):
+            raise InvalidRequest(
+                "placed is for a base that learns from an IdentityNet that knows faces: choose with_base: true, fresh: false."
+            )
         if options.foretold and not denoiser.by_velocity:
             raise InvalidRequest(
                 "What is foretold is learned out of noise alone, which tells a base that predicts noise nothing. "
@@ -106,15 +108,22 @@ class IdentityTask(nn.Module):
             denoiser.identitynet = begin_controlnet(denoiser.unet, denoiser.vae, IdentityNet)
         branches.attach(denoiser.pipeline, [weights])
         denoiser.requires_grad_(False)
-        denoiser.identitynet.requires_grad_(True)
+        denoiser.identitynet.requires_grad_(not options.placed)
         learn_adapter(denoiser.unet)
         if options.with_base:
             denoiser.unet.requires_grad_(True)
             denoiser.text_encoder.requires_grad_(options.text_encoder)
+        if options.placed:
+            denoiser.unet.encoder_hid_proj.requires_grad_(False)
         self._prepared, self._options, self._shown = prepared, options, shown
         self._chosen = chosen[prepared.found[chosen]]
-        self._foretelling = Foretelling(prepared, chosen, denoiser.encode) if options.foretold else None
-        self.reader = NetReader(denoiser.identitynet, denoiser.unet) if options.alone else None
+        self._foretelling = self._code = None
+        if options.foretold or options.told:
+            self._foretelling = Foretelling(prepared, chosen, denoiser.encode)
+        if options.told:
+            self._code = FaceCode(
+                denoiser.identitynet, self._foretelling, prepared.embeddings, photos(prepared, chosen)
+            )
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -132,20 +141,15 @@ class IdentityTask(nn.Module):
         conditions = without_text(conditions, denoiser.read([""]), without)
         # What is drawn for the whole batch is drawn alike in all processes.
         plain = options.with_base and random.random() < options.plain
-        close = not plain and random.random() < options.close
         faces = torch.stack([self._embedding(i) for i in chosen]).to(device)
         faces = faces * (torch.rand(b, 1, device=device) >= options.drop_face)
         [both] = random.choices(*WAYS)
         adapter, net = (0.0, 0.0) if plain else both
         self._attend(adapter)
         where = None if plain else 1 + (options.face_weight - 1) * self._inside(chosen, latents)
-        windows = None
-        if close:
-            scale = denoiser.pipeline.vae_scale_factor
-            windows = around(self._prepared.boxes[chosen] / scale, width=latents.shape[-1])
-            latents, where = windows.cut(latents), windows.cut(where)
-            conditions = cut(conditions, windows, scale)
-        given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0, windows=windows)
+        given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0)
+        if net and random.random() < options.told:
+            given = self._in_its_place(given, *self._foretelling.latents(chosen, faces.cpu().numpy()))
         return {"loss": denoiser.loss(latents, given, options, where)}
 
     def _foretold(self, chosen: np.ndarray) -> Figures:
@@ -161,23 +165,16 @@ class IdentityTask(nn.Module):
         conditions = twice(without_text(conditions, denoiser.read([""]), without))
         faces = torch.stack([self._embedding(i) for i in np.concatenate([once, np.roll(once, 1)])])
         faces = faces * (torch.rand(2 * n, 1) >= options.drop_face)
-        scale = denoiser.pipeline.vae_scale_factor
-        windows = None
-        if random.random() < options.close:
-            one = around(self._prepared.boxes[once] / scale, width=denoiser.side)
-            windows = Windows(np.tile(one.left, 2), np.tile(one.top, 2), one.side)
-            conditions = cut(conditions, windows, scale)
-        latents, where = self._foretelling.latents(chosen, faces.numpy(), windows)
+        latents, where = self._foretelling.latents(chosen, faces.numpy())
         device = denoiser.unet.device
         latents, where, faces = latents.to(device), where.to(device), faces.to(device)
-        alone = random.random() < options.alone
         [(adapter, net)] = random.choices(*WAYS)
         self._attend(adapter)
-        given = with_faces(
-            denoiser, self._prepared, conditions, faces, chosen, net=alone or net > 0, windows=windows
-        )
+        given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0)
+        if net and random.random() < options.told:
+            given = self._in_its_place(given, latents, where)
         noise = torch.randn(n, *latents.shape[1:], device=device).repeat(2, 1, 1, 1)
-        made = self.reader(denoiser, given, noise) if alone else denoiser.foretell(latents, noise, given)
+        made = denoiser.foretell(latents, noise, given)
         everywhere = where.sum().clamp(min=1e-6)
         error = (where * (made - latents).square()).sum() / (everywhere * latents.shape[1])
         both = where[:n]
@@ -224,6 +221,12 @@ class IdentityTask(nn.Module):
         x = (torch.arange(width, device=latents.device) + 0.5) / width
         down, across = (y >= top) & (y <= bottom), (x >= left) & (x <= right)
         return (down[:, None, :, None] & across[:, None, None, :]).to(latents.dtype)
+
+    def _in_its_place(self, given: Conditions, latents: torch.Tensor, inside: torch.Tensor) -> Conditions:
+        """The conditions with what is foretold, in place of what IdentityNet says."""
+        device = self.denoiser.unet.device
+        residuals = self._code.residuals(self._code.of(latents.to(device), inside.to(device)))
+        return replace(given, residuals=lambda *_: residuals)
 
     def _photo_of(self, index: int) -> int:
         """The photo whose scene this picture shows in another look: it comes first of its scene's pictures. The

@@ -17,7 +17,19 @@ from pydantic import Field, ValidationError
 from .. import bundles, loading, mini
 from ..errors import InvalidRequest
 from ..people import Frozen
-from . import autoencoder, base, clip, control, distillation, identity, lora, projector, starts, style
+from . import (
+    autoencoder,
+    base,
+    clip,
+    control,
+    distillation,
+    identity,
+    lora,
+    placing,
+    projector,
+    starts,
+    style,
+)
 from .checkpoints import LOG
 from .loop import Progress, Task, on_cpu, train
 from .memory import spare
@@ -29,6 +41,7 @@ STAGES = {
     "clip": (clip.ClipTask, clip.Options),
     "base": (base.BaseTask, base.Options),
     "projector": (projector.ProjectorTask, projector.Options),
+    "placing": (placing.PlacingTask, placing.Options),
     "identity": (identity.IdentityTask, identity.Options),
     "style": (style.StyleTask, style.Options),
     "control": (control.ControlTask, control.Options),
