@@ -103,6 +103,21 @@ def test_the_strongest_noise_alone_is_drawn(prepared, tmp_path, monkeypatch):
     assert at.min() >= (1 - STRONGEST) * steps and at.max() < steps
 
 
+def test_soft_ones_are_drawn_from_all_noise(prepared, tmp_path, monkeypatch):
+    task = _task(prepared, tmp_path, foretold=1, soft=1)
+    drawn, predict = [], Denoiser.predict
+    monkeypatch.setattr(
+        Denoiser,
+        "predict",
+        lambda self, noisy, at, told: (drawn.append(at), predict(self, noisy, at, told))[1],
+    )
+    torch.manual_seed(0)
+    for _ in range(8):
+        task([0, 1, 2, 3])
+    steps = task.denoiser._schedule.config.num_train_timesteps
+    assert torch.cat(drawn).min() < 0.3 * steps and torch.cat(drawn).max() > 0.7 * steps
+
+
 def test_what_is_foretold_is_of_photos(prepared, tmp_path):
     task = _task(prepared, tmp_path, foretold=1)
     for i in range(len(prepared)):

@@ -45,7 +45,8 @@ def base(sizes: Sizes, unet: UNet2DConditionModel) -> SDXL:
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
-        timestep_spacing="leading",
+        # What predicts v begins in pure noise (2305.08891, 3.3): its first step says whose face it is.
+        timestep_spacing="trailing" if sizes.prediction == "v_prediction" else "leading",
         steps_offset=1,
         prediction_type=sizes.prediction,
     )

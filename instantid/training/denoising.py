@@ -222,12 +222,14 @@ class Denoiser(nn.Module):
             errors = errors * snr.clamp(max=options.min_snr) / snr
         return errors.mean()
 
-    def foretell(self, latents: torch.Tensor, noise: torch.Tensor, conditions: Conditions) -> torch.Tensor:
-        """What a base that predicts v makes of (b, c, h, w) latents in the strongest noise, in one step.
+    def foretell(
+        self, latents: torch.Tensor, noise: torch.Tensor, conditions: Conditions, strongest: float = STRONGEST
+    ) -> torch.Tensor:
+        """What a base that predicts v makes of (b, c, h, w) latents in strong noise, in one step.
 
-        Timesteps are drawn alike for both halves of the batch.
+        Timesteps are drawn from the strongest share of the noise schedule, alike for both halves of the batch.
         """
-        timesteps = self.timesteps(len(latents) // 2, STRONGEST).repeat(2).to(latents.device)
+        timesteps = self.timesteps(len(latents) // 2, strongest).repeat(2).to(latents.device)
         noisy = self._schedule.add_noise(latents, noise, timesteps)
         velocity = self.predict(noisy, timesteps, conditions).float()
         signal = self._schedule.alphas_cumprod.to(latents.device)[timesteps][:, None, None, None]

@@ -23,7 +23,7 @@ from .adapters import attention_like_text, fresh_projector, learn_adapter, plain
 from .base import drawn_caption
 from .beginnings import begin_controlnet
 from .bundle_file import name_part
-from .denoising import Conditions, Denoiser, Noise, without_text
+from .denoising import STRONGEST, Conditions, Denoiser, Noise, without_text
 from .face_code import FaceCode
 from .face_conditions import twice, with_faces
 from .face_regression import photos
@@ -65,6 +65,10 @@ class Options(Noise):
         0.0,
         description="Share of batches that learn, out of the strongest noise, what may be foretold of faces.",
     )
+    soft: Share = Field(
+        0.0,
+        description="Share of these in noise of any strength: faces come out softer, and more like whom they are of.",
+    )
     told: Share = Field(
         0.0,
         description="Share of batches in which the UNet is told, in IdentityNet's place, just what it should say: "
@@ -96,7 +100,8 @@ class IdentityTask(nn.Module):
         denoiser = self.denoiser = Denoiser(bundle, faces=not options.fresh)
         if options.placed and (options.fresh or not options.with_base):
             raise InvalidRequest(
-                "placed is for a base that learns from an IdentityNet that knows faces: choose with_base: true, fresh: false."
+                "placed is for a base that learns from an IdentityNet that knows faces already: choose "
+                "with_base: true, fresh: false."
             )
         if options.foretold and not denoiser.by_velocity:
             raise InvalidRequest(
@@ -153,7 +158,7 @@ class IdentityTask(nn.Module):
         return {"loss": denoiser.loss(latents, given, options, where)}
 
     def _foretold(self, chosen: np.ndarray) -> Figures:
-        """The error of what is made of noise alone: beside that of each face, how far two faces in the same place
+        """The error of what is made of noise: beside that of each face, how far two faces in the same place
         differ otherwise than they should. What all faces have in common, most of the error, is no part of that."""
         denoiser, options = self.denoiser, self._options
         once = np.array([self._photo_of(i) for i in chosen[: -(-len(chosen) // 2)]])
@@ -174,7 +179,8 @@ class IdentityTask(nn.Module):
         if net and random.random() < options.told:
             given = self._in_its_place(given, latents, where)
         noise = torch.randn(n, *latents.shape[1:], device=device).repeat(2, 1, 1, 1)
-        made = denoiser.foretell(latents, noise, given)
+        strongest = 1.0 if random.random() < options.soft else STRONGEST
+        made = denoiser.foretell(latents, noise, given, strongest)
         everywhere = where.sum().clamp(min=1e-6)
         error = (where * (made - latents).square()).sum() / (everywhere * latents.shape[1])
         both = where[:n]

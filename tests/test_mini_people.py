@@ -1,0 +1,86 @@
+"""The embedded bundle knows people: strangers (rendered, and held out from its training) come out as themselves.
+
+`strangers.npz` holds SFace embeddings of two photos of each, and the keypoints of the second. The first is shown, and
+what is painted is compared with the second, where the keypoints were asked for: nobody has to find a face in it.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from test_faces import OPENCV_FILES
+from test_faces import opencv_folder as opencv_folder
+
+from instantid import Engine, Face, Person, Request, face_measures
+
+STRANGERS = 16
+
+
+@pytest.fixture(scope="module")
+def strangers():
+    return dict(np.load(Path(__file__).parent / "strangers.npz"))
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return Engine.load("mini", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def recognise(opencv_folder):
+    """A picture and where its face was asked for → SFace's embedding of that, of length one."""
+    [file] = [name for name in OPENCV_FILES if "sface" in name]
+    recogniser = cv2.FaceRecognizerSF.create(str(opencv_folder / file), "")
+
+    def embed(picture: Image.Image, keypoints: np.ndarray) -> np.ndarray:
+        aligned = face_measures.align(picture, keypoints)
+        embedding = recogniser.feature(np.ascontiguousarray(aligned[..., ::-1]))[0]
+        return embedding / np.linalg.norm(embedding)
+
+    return embed
+
+
+@pytest.fixture(scope="module")
+def judged(engine, strangers, recognise):
+    """How often a picture is more like whom it was asked for than like one of the others."""
+    known = strangers["other"][:STRANGERS].astype(np.float32)
+    known /= np.linalg.norm(known, axis=1, keepdims=True)
+
+    def judge(shown: np.ndarray | None = None, **asked) -> float:
+        shown = strangers["shown"] if shown is None else shown
+        cosines = np.empty((STRANGERS, STRANGERS))
+        for i in range(STRANGERS):
+            keypoints, box = strangers["keypoints"][i], strangers["boxes"][i]
+            face = Face(shown[i].astype(np.float32), keypoints, box)
+            request = Request(
+                people=[Person(references=[face])], prompt="a photo of a person", seed=1, **asked
+            )
+            [picture] = engine.generate(request).images
+            cosines[i] = known @ recognise(picture, keypoints.astype(np.float32))
+        others = cosines[~np.eye(STRANGERS, dtype=bool)].reshape(STRANGERS, -1)
+        return float((cosines.diagonal()[:, None] > others).mean())
+
+    return judge
+
+
+@pytest.fixture(scope="module")
+def by_default(judged):
+    return judged()
+
+
+def test_strangers_are_recognised_at_default_settings(by_default):
+    assert by_default > 0.75
+
+
+def test_without_both_strengths_nobody_is(judged):
+    assert judged(identity_strength=0, adapter_strength=0) < 0.65
+
+
+def test_with_the_next_ones_face_they_are_not(judged, strangers):
+    assert judged(np.roll(strangers["shown"][:STRANGERS], 1, axis=0)) < 0.6
+
+
+def test_less_strength_is_less_likeness(judged, by_default):
+    assert judged(identity_strength=0.3, adapter_strength=0.3) < by_default
