@@ -147,7 +147,7 @@ def test_two_faces_are_painted_in_each_place_out_of_the_same_noise(prepared, tmp
         lambda self, *told: (seen.append(told), foretell(self, *told))[1],
     )
     figures = task([40, 80, 120, 160])
-    [(latents, noise, given)] = seen
+    [(latents, noise, given, _)] = seen
     assert torch.equal(noise[:2], noise[2:]) and torch.equal(given.sizes[:2], given.sizes[2:])
     assert (latents[:2] - latents[2:]).abs().max() > 0.1
     embeddings = given.adapters[0][:, 0, 0]
