@@ -2,6 +2,8 @@
 as in another, recognised among all of them by SFace and, where it is installed, dlib.
 
 python -m benchmarks.held_out_likeness PREPARED BUNDLE [GUIDANCE …]     # rendered people, as the run was trained on
+
+Steps, and guidance where none is given, are the bundle's own; both strengths are 1.
 """
 
 import sys
@@ -12,10 +14,9 @@ import torch
 from PIL import Image
 
 from benchmarks.embedding_faces import HELD_OUT, judges
-from instantid import branches, bundles, face_measures
+from instantid import branches, face_measures, loading
 from instantid.adapter_file import read_adapter
 from instantid.training import runs
-from instantid.training.autoencoder import as_pictures
 from instantid.training.denoising import Denoiser
 from instantid.training.face_conditions import with_faces
 from instantid.training.face_regression import photos, unit
@@ -25,7 +26,9 @@ AT_ONCE = 32
 
 
 @torch.no_grad()
-def main(folder: Path, bundle: Path, guidances: list[float]) -> None:
+def main(folder: Path, name: str, guidances: list[float]) -> None:
+    bundle = loading.open_bundle(name)
+    defaults = bundle.defaults
     prepared = Prepared(folder)
     _, held = runs.split(prepared, HELD_OUT)
     held = photos(prepared, held)
@@ -33,15 +36,15 @@ def main(folder: Path, bundle: Path, guidances: list[float]) -> None:
     seen = [photos_of[:2] for photos_of in by_person if len(photos_of) > 1]
     shown, posing = np.array(seen).T
 
-    denoiser = Denoiser(bundle, faces=True)
-    path = bundles.open_bundle(bundle).require("identity_adapter")
-    branches.attach(denoiser.pipeline, [read_adapter(path)])
+    denoiser = Denoiser(bundle.folder, faces=True)
+    branches.attach(denoiser.pipeline, [read_adapter(bundle.require("identity_adapter"))])
     pictures = {"photos": prepared.images(posing)}
-    latents = torch.from_numpy(prepared.latents(posing)).float() / denoiser.vae.config.scaling_factor
-    decoded = [as_pictures(denoiser.vae.decode(some).sample) for some in latents.split(AT_ONCE)]
+    latents = torch.from_numpy(prepared.latents(posing)).float()
+    decoded = [denoiser.decode(some) for some in latents.split(AT_ONCE)]
     pictures["photos through the autoencoder"] = np.concatenate(decoded)
-    for guidance in guidances:
-        pictures[f"painted, guidance {guidance:g}"] = paint(denoiser, prepared, shown, posing, guidance)
+    for guidance in guidances or [defaults.guidance_scale]:
+        told = f"painted in {defaults.steps} steps, guidance {guidance:g}"
+        pictures[told] = paint(denoiser, prepared, shown, posing, guidance, defaults.steps)
 
     for name, embed in judges():
         known = embedded(embed, prepared, prepared.images(shown), shown)
@@ -52,7 +55,12 @@ def main(folder: Path, bundle: Path, guidances: list[float]) -> None:
 
 
 def paint(
-    denoiser: Denoiser, prepared: Prepared, shown: np.ndarray, posing: np.ndarray, guidance: float
+    denoiser: Denoiser,
+    prepared: Prepared,
+    shown: np.ndarray,
+    posing: np.ndarray,
+    guidance: float,
+    steps: int,
 ) -> np.ndarray:
     made = []
     for at in range(0, len(shown), AT_ONCE):
@@ -62,7 +70,7 @@ def paint(
         told, empty = denoiser.read(texts), denoiser.read([""] * len(texts))
         given = with_faces(denoiser, prepared, told, faces, where)
         against = with_faces(denoiser, prepared, empty, torch.zeros_like(faces), where)
-        made.append(denoiser.paint(given, against, guidance=guidance))
+        made.append(denoiser.paint(given, against, guidance=guidance, steps=steps))
     return np.concatenate(made)
 
 
@@ -76,4 +84,4 @@ def embedded(embed, prepared: Prepared, pictures: np.ndarray, placed_as: np.ndar
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), [float(each) for each in sys.argv[3:]] or [4.0])
+    main(Path(sys.argv[1]), sys.argv[2], [float(each) for each in sys.argv[3:]])
