@@ -15,7 +15,7 @@ from test_faces import opencv_folder as opencv_folder
 
 from instantid import Engine, Face, Person, Request, face_measures
 
-STRANGERS = 16
+STRANGERS = 24
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +71,16 @@ def by_default(judged):
 
 
 def test_strangers_are_recognised_at_default_settings(by_default):
-    assert by_default > 0.75
+    assert by_default > 0.72
 
 
 def test_without_both_strengths_nobody_is(judged):
-    assert judged(identity_strength=0, adapter_strength=0) < 0.65
+    assert judged(identity_strength=0, adapter_strength=0) < 0.62
 
 
-def test_with_the_next_ones_face_they_are_not(judged, strangers):
-    assert judged(np.roll(strangers["shown"][:STRANGERS], 1, axis=0)) < 0.6
+def test_with_the_next_ones_face_they_are_not(judged, by_default, strangers):
+    assert judged(np.roll(strangers["shown"][:STRANGERS], 1, axis=0)) < min(0.7, by_default - 0.1)
 
 
 def test_less_strength_is_less_likeness(judged, by_default):
-    assert judged(identity_strength=0.3, adapter_strength=0.3) < by_default
+    assert judged(identity_strength=0.3, adapter_strength=0.3) < by_default - 0.05
