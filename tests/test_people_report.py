@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from test_faces import opencv_folder as opencv_folder
 
 from instantid.people import Face
 from instantid.training.people.judges import Dlib, JudgeMissing, SFace, dlib_is_here
@@ -82,15 +83,13 @@ def test_a_missing_judge_says_what_to_install():
 
 
 @pytest.mark.skipif(not dlib_is_here(), reason="dlib-bin and face-recognition-models are not installed")
-def test_dlib_knows_a_photo_from_its_mirror_image():
-    from pathlib import Path
-
+def test_dlib_knows_a_photo_from_its_mirror_image(opencv_folder):
     import skimage.data
     from PIL import Image
 
     from instantid.faces import load_finder
 
-    finder, judge = load_finder("opencv", Path("models/opencv-faces")), Dlib()
+    finder, judge = load_finder("opencv", opencv_folder), Dlib()
     photo = skimage.data.astronaut()
     one, other = (
         judge.embed(image, finder.find(Image.fromarray(image))[0]) for image in (photo, photo[:, ::-1])

@@ -9,6 +9,7 @@ from small_family import make_bundle, make_prepared
 from torch.nn import functional as F
 
 from instantid import Engine, Face, Person, Request, bundles, loading
+from instantid.errors import InvalidRequest
 from instantid.identity import IdentityNet
 from instantid.training.beginnings import attend_finest, begin_controlnet
 from instantid.training.denoising import Denoiser
@@ -18,7 +19,7 @@ from instantid.training.identity import IdentityTask
 from instantid.training.identity import Options as IdentityOptions
 from instantid.training.loop import train
 from instantid.training.placing import Options, PlacingTask, upper_part
-from instantid.training.plain_attention import PlainAttention
+from instantid.training.plain_attention import plain_attention
 from instantid.training.settings import Settings
 
 STEPS = Settings(
@@ -83,6 +84,14 @@ def test_a_code_comes_back_from_the_residual_that_says_it(denoiser, prepared):
         assert (code.placed(said, latents, inside) - latents)[
             (inside == 0).expand_as(latents)
         ].abs().max() == 0
+
+
+def test_a_residual_too_narrow_is_refused(denoiser, prepared):
+    foretelling = Foretelling(prepared, np.arange(100), denoiser.encode)
+    net = attend_finest(denoiser.identitynet)
+    net.controlnet_down_blocks[1] = torch.nn.Conv2d(4, 4, 1)
+    with pytest.raises(InvalidRequest, match="finest: true"):
+        FaceCode(net, foretelling, prepared.embeddings, np.flatnonzero(prepared.found))
 
 
 def test_all_that_it_would_say_has_identitynets_shapes(denoiser, prepared):
@@ -155,7 +164,7 @@ def test_plain_attention_is_attention(scale):
     )
     wanted = F.scaled_dot_product_attention(query, key, value, scale=scale)
     slopes = torch.autograd.grad(wanted.square().sum(), (query, key, value))
-    with PlainAttention():
+    with plain_attention():
         found = F.scaled_dot_product_attention(query, key, value, scale=scale)
         again = torch.autograd.grad(found.square().sum(), (query, key, value))
     assert torch.allclose(found, wanted, atol=1e-6)
@@ -165,7 +174,7 @@ def test_plain_attention_is_attention(scale):
 def test_what_plain_attention_cannot_do_is_left_to_torch():
     query = torch.randn(1, 2, 5, 8)
     wanted = F.scaled_dot_product_attention(query, query, query, is_causal=True)
-    with PlainAttention():
+    with plain_attention():
         assert torch.equal(F.scaled_dot_product_attention(query, query, query, is_causal=True), wanted)
         mask = torch.ones(5, 5).tril().bool()
         masked = F.scaled_dot_product_attention(query, query, query, attn_mask=mask)

@@ -67,6 +67,7 @@ def test_every_stage_that_goes_on_from_sdxl_has_a_configuration():
         "clip",
         "base",
         "projector",
+        "placing",
     }
 
 

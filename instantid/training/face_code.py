@@ -10,6 +10,7 @@ import torch
 from diffusers import ControlNetModel
 from torch.nn import functional as F
 
+from ..errors import InvalidRequest
 from .foretelling import Foretelling
 
 LOUD = 4.0  # of a residual in a face, by its numbers: a UNet's own are about as large
@@ -21,14 +22,17 @@ class FaceCode:
 
     Args:
         net: whose residual it goes through.
-        chosen: pictures with faces, to see how faces vary.
+        embeddings: (n, d) raw, of all pictures.
+        chosen: those with faces, to see how faces vary.
+
+    Raises:
+        InvalidRequest: the residual has no room for it.
     """
 
     def __init__(
         self, net: ControlNetModel, foretelling: Foretelling, embeddings: np.ndarray, chosen: np.ndarray
     ):
         self.at, self._halvings = finest_attended(net)
-        self._foretelling = foretelling
         some = chosen[:: max(1, len(chosen) // LEARNED)][:LEARNED]
         told, inside = foretelling.latents(some, embeddings[some])
         usual, _ = foretelling.latents(some, np.zeros_like(embeddings[some]))
@@ -40,7 +44,11 @@ class FaceCode:
         self._middle_channels = net.controlnet_mid_block.out_channels
         numbers = (told.shape[1] + 1) * 4**self._halvings
         if numbers > self._channels[self.at]:
-            raise ValueError(f"{numbers} numbers have no place in a residual of {self._channels[self.at]}")
+            raise InvalidRequest(
+                f"What is to be told of a face takes {numbers} numbers at each place, and IdentityNet's finest "
+                f"residual behind an attention has {self._channels[self.at]}. Let it attend at the finest level, as "
+                "the placing stage does with finest: true."
+            )
         generator = torch.Generator().manual_seed(0)
         drawn = torch.randn(self._channels[self.at], numbers, generator=generator)
         self.directions = torch.linalg.qr(drawn)[0].T  # (numbers, channels), orthonormal

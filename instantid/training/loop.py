@@ -24,7 +24,7 @@ from diffusers.training_utils import EMAModel
 from PIL import Image
 
 from .checkpoints import CHECKPOINT, LOG, TrainingFailed, averages, go_on, write_checkpoint
-from .plain_attention import PlainAttention
+from .plain_attention import plain_attention
 from .settings import Settings
 
 Figures = dict[str, torch.Tensor]
@@ -209,7 +209,7 @@ def _one(
 
 
 def _attention(device: torch.device) -> AbstractContextManager:
-    return PlainAttention() if device.type == "cpu" else nullcontext()
+    return plain_attention() if device.type == "cpu" else nullcontext()
 
 
 def _refuse_nonsense(task: Task, step: int, sums: dict[str, float], settings: Settings) -> None:
