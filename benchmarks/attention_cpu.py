@@ -32,7 +32,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{'bf16, milliseconds':34}" + "".join(f"{way:>8}" for way in WAYS))
     for what, shape in SHAPES.items():
-        print(f"{what:34}" + "".join(f"{1000 * seconds(shape, way()):8.1f}" for way in WAYS.values()))
+        print(f"{what:34}" + "".join(f"{1000 * seconds(shape, way):8.1f}" for way in WAYS.values()))
 
 
 def seconds(shape: tuple[int, ...], way) -> float:
