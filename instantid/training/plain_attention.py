@@ -1,5 +1,6 @@
-"""Attention as two plain products, for training small models on CPUs: in bf16 torch's own way there and back takes
-two to four times as long, for keys lie badly in memory (torch 2.15; `benchmarks/attention_cpu.py`).
+"""Attention as two plain products, for training small models on CPUs: in bf16 torch's fused way there and back takes
+two to four times as long, its own plain one up to twice, for keys lie badly in memory (torch 2.15;
+`benchmarks/attention_cpu.py`).
 """
 
 from collections.abc import Iterator
