@@ -6,9 +6,11 @@ python -m benchmarks.many_styles OUT.webp [BUNDLE [PHOTO …]]      # a minute o
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from instantid import Engine, Person, Request
+from instantid.training.sheets import lay_out
 
 STYLES = ("", "Classic Black and White", "Oil Portrait", "Watercolor", "Pencil Sketch", "Ukiyo-e", "Neon")
 GAP, LABEL = 4, 18
@@ -17,16 +19,15 @@ GAP, LABEL = 4, 18
 def main(out: Path, bundle: str, photos: list[str]) -> None:
     engine = Engine.load(bundle)
     rows = [[photo(path, engine), *(painted(engine, path, style) for style in STYLES)] for path in photos]
-    side = rows[0][1].width
-    sheet = Image.new(
-        "RGB", ((side + GAP) * len(rows[0]) - GAP, LABEL + (side + GAP) * len(rows) - GAP), "white"
+    side = rows[0][0].width
+    pictures = lay_out(
+        [np.asarray(picture) for row in rows for picture in row], columns=len(rows[0]), gap=GAP
     )
+    sheet = Image.new("RGB", (pictures.width, LABEL + pictures.height), "white")
+    sheet.paste(pictures, (0, LABEL))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     for column, words in enumerate(("photo", "no style", *STYLES[1:])):
         draw.text((column * (side + GAP) + 2, 2), words, "black", font)
-    for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            sheet.paste(picture, (x * (side + GAP), LABEL + y * (side + GAP)))
     sheet.save(out, quality=90)
 
 

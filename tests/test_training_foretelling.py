@@ -90,12 +90,7 @@ def test_the_denoiser_encodes_as_latents_are_encoded_for_training(tmp_path):
 
 def test_the_strongest_noise_alone_is_drawn(prepared, tmp_path, monkeypatch):
     task = _task(prepared, tmp_path, foretold=1)
-    drawn, predict = [], Denoiser.predict
-    monkeypatch.setattr(
-        Denoiser,
-        "predict",
-        lambda self, noisy, at, told: (drawn.append(at), predict(self, noisy, at, told))[1],
-    )
+    drawn = _watched(monkeypatch)
     steps = task.denoiser._schedule.config.num_train_timesteps
     for _ in range(3):
         task([0, 1, 2])["loss"].backward()
@@ -105,12 +100,7 @@ def test_the_strongest_noise_alone_is_drawn(prepared, tmp_path, monkeypatch):
 
 def test_soft_ones_are_drawn_from_all_noise(prepared, tmp_path, monkeypatch):
     task = _task(prepared, tmp_path, foretold=1, soft=1)
-    drawn, predict = [], Denoiser.predict
-    monkeypatch.setattr(
-        Denoiser,
-        "predict",
-        lambda self, noisy, at, told: (drawn.append(at), predict(self, noisy, at, told))[1],
-    )
+    drawn = _watched(monkeypatch)
     torch.manual_seed(0)
     for _ in range(8):
         task([0, 1, 2, 3])
@@ -197,6 +187,17 @@ def _colour(prepared, index: int) -> np.ndarray:
     """Of somebody's disc, -1 to 1."""
     x, y = prepared.keypoints[index].mean(axis=0).astype(int)
     return prepared.images([index])[0, y, x] / 127.5 - 1
+
+
+def _watched(monkeypatch) -> list[torch.Tensor]:
+    """At which timesteps noise is taken out from now on."""
+    drawn, predict = [], Denoiser.predict
+    monkeypatch.setattr(
+        Denoiser,
+        "predict",
+        lambda self, noisy, at, told: (drawn.append(at), predict(self, noisy, at, told))[1],
+    )
+    return drawn
 
 
 def _never(pixels: torch.Tensor) -> torch.Tensor:

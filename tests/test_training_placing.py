@@ -110,7 +110,7 @@ def test_the_upper_part_says_what_the_whole_says(denoiser):
     for net in (attend_finest(denoiser.identitynet), denoiser.identitynet):
         at, _ = finest_attended(net)
         torch.nn.init.normal_(net.controlnet_down_blocks[at].weight)
-        upper = upper_part(net, at)
+        upper = upper_part(net)
         whole, _ = run(net, denoiser)
         part, _ = run(upper, denoiser, net.controlnet_cond_embedding(maps_of()))
         assert torch.allclose(whole[at], part[at], atol=1e-5)

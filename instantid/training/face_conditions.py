@@ -40,6 +40,7 @@ def with_faces(
         net: whether IdentityNet sees them too.
     """
     projector = denoiser.unet.encoder_hid_proj.image_projection_layers[0]
+    maps = keypoint_maps(prepared, chosen) if net else None
 
     def residuals(noisy, timesteps, added):
         return ControlNetModel.forward(
@@ -47,7 +48,7 @@ def with_faces(
             noisy,
             timesteps,
             projector(faces[:, None]),
-            keypoint_maps(prepared, chosen).to(noisy.device),
+            maps.to(noisy.device),
             added_cond_kwargs=added,
             return_dict=False,
         )

@@ -152,8 +152,9 @@ class IdentityTask(nn.Module):
         adapter, net = (0.0, 0.0) if plain else both
         self._attend(adapter)
         where = None if plain else 1 + (options.face_weight - 1) * self._inside(chosen, latents)
-        given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0)
-        if net and random.random() < options.told:
+        told = net > 0 and random.random() < options.told
+        given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0 and not told)
+        if told:
             given = self._in_its_place(given, *self._foretelling.latents(chosen, faces.cpu().numpy()))
         return {"loss": denoiser.loss(latents, given, options, where)}
 
@@ -175,8 +176,9 @@ class IdentityTask(nn.Module):
         latents, where, faces = latents.to(device), where.to(device), faces.to(device)
         [(adapter, net)] = random.choices(*WAYS)
         self._attend(adapter)
-        given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0)
-        if net and random.random() < options.told:
+        told = net > 0 and random.random() < options.told
+        given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0 and not told)
+        if told:
             given = self._in_its_place(given, latents, where)
         noise = torch.randn(n, *latents.shape[1:], device=device).repeat(2, 1, 1, 1)
         strongest = 1.0 if random.random() < options.soft else STRONGEST
@@ -263,15 +265,24 @@ class IdentityTask(nn.Module):
 
 
 def _adapter(bundle: Path, denoiser: Denoiser, prepared: Prepared, options: Options) -> StateDict:
-    """What the image adapter begins with. Its projector reads embeddings as long as those that were prepared."""
-    opened, length = bundles.open_bundle(bundle), prepared.embeddings.shape[1]
+    """What the image adapter begins with."""
     if options.fresh and options.projector:
+        length = prepared.embeddings.shape[1]
         width = denoiser.unet.config.cross_attention_dim
         projector = fresh_projector(length, width, inner=options.projector)
         return {"image_proj": projector, "ip_adapter": attention_like_text(denoiser.unet)}
-    path = opened.require("identity_adapter")
+    return fitting_adapter(bundle, denoiser, prepared, anew=options.fresh)
+
+
+def fitting_adapter(bundle: Path, denoiser: Denoiser, prepared: Prepared, *, anew: bool = False) -> StateDict:
+    """The bundle's identity adapter, if it fits the UNet and its projector the embeddings that were prepared.
+
+    Args:
+        anew: with attention that begins as the text's.
+    """
+    path, length = bundles.open_bundle(bundle).require("identity_adapter"), prepared.embeddings.shape[1]
     weights = read_adapter(path)
-    if options.fresh:
+    if anew:
         weights["ip_adapter"] = attention_like_text(denoiser.unet)
     check_fit(weights, denoiser.unet, path)
     if (wanted := weights["image_proj"]["proj_in.weight"].shape[1]) != length:

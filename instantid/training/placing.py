@@ -17,19 +17,18 @@ from PIL import Image
 from pydantic import Field
 from torch import nn
 
-from .. import branches, bundles
-from ..adapter_file import check_fit, read_adapter
+from .. import branches
 from ..identity import IdentityNet
 from ..people import Frozen
 from .base import drawn_caption
 from .beginnings import attend_finest, begin_controlnet
 from .bundle_file import name_part
 from .denoising import STRONGEST, Conditions, Denoiser, without_text
-from .face_code import FaceCode
+from .face_code import FaceCode, finest_attended
 from .face_conditions import keypoint_maps, twice
 from .face_regression import photos
 from .foretelling import Foretelling
-from .identity import NET
+from .identity import NET, fitting_adapter
 from .loop import Figures
 from .prepared import Prepared
 from .settings import Share
@@ -70,10 +69,7 @@ class PlacingTask(nn.Module):
         if options.finest and not hasattr(net.down_blocks[0], "attentions"):
             net = attend_finest(net)
         denoiser.identitynet = net
-        path = bundles.open_bundle(bundle).require("identity_adapter")
-        weights = read_adapter(path)
-        check_fit(weights, denoiser.unet, path)
-        branches.attach(denoiser.pipeline, [weights])
+        branches.attach(denoiser.pipeline, [fitting_adapter(bundle, denoiser, prepared)])
         self._prepared, self._options = prepared, options
         self._faces = chosen[prepared.found[chosen]]
         self._chosen, self._shown = photos(prepared, chosen), photos(prepared, shown)
@@ -82,7 +78,7 @@ class PlacingTask(nn.Module):
         written = net.controlnet_down_blocks[self.code.at]
         if not written.weight.any():  # silent so as not to disturb a UNet; none listens here
             nn.init.dirac_(written.weight)
-        self._upper = [upper_part(net, self.code.at)]  # in a list: its weights are IdentityNet's
+        self._upper = [upper_part(net)]  # in a list: its weights are IdentityNet's
         denoiser.requires_grad_(False)
         self._upper[0].requires_grad_(True)
         net.controlnet_cond_embedding.requires_grad_(True)
@@ -161,19 +157,14 @@ class PlacingTask(nn.Module):
         return told.to(faces.device), inside.to(faces.device)
 
 
-def upper_part(net: ControlNetModel, last: int) -> ControlNetModel:
-    """A ControlNet's layers up to the residual at `last`, sharing its weights; it takes maps that were read."""
-    blocks, count = [], 1
-    for block in net.down_blocks:
-        if count > last:
-            break
-        blocks.append(block)
-        count += len(block.resnets) + (block.downsamplers is not None)
+def upper_part(net: ControlNetModel) -> ControlNetModel:
+    """A ControlNet's layers up to the first attention, sharing its weights; it takes maps that were read."""
+    last, halvings = finest_attended(net)
     silent = [nn.Identity() for _ in range(last)]
     upper = copy.copy(net)
     upper._modules = dict(net._modules) | {
         "controlnet_cond_embedding": nn.Identity(),
-        "down_blocks": nn.ModuleList(blocks),
+        "down_blocks": net.down_blocks[: halvings + 1],
         "mid_block": None,
         "controlnet_down_blocks": nn.ModuleList([*silent, net.controlnet_down_blocks[last]]),
         "controlnet_mid_block": nn.Identity(),
