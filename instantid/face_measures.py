@@ -80,20 +80,23 @@ def measure_cut(face: Face, width: int, height: int) -> float:
     return max(0.0, beyond)
 
 
+def similarity(keypoints: np.ndarray, places: np.ndarray = PLACES) -> np.ndarray:
+    """(2, 3): what turns, scales and shifts (5, 2) keypoints next to `places`, by least squares (Umeyama 1991)."""
+    points, wanted = (np.asarray(each, dtype=np.float64) @ (1, 1j) for each in (keypoints, places))
+    centred = points - points.mean()
+    turn = np.vdot(centred, wanted - wanted.mean()) / np.vdot(centred, centred)
+    shift = wanted.mean() - turn * points.mean()
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
 def align(photo: Image.Image, keypoints: np.ndarray) -> np.ndarray:
     """Return the aligned face of an RGB photo, (112, 112, 3) uint8 RGB; past the edge the last pixel goes on."""
-    points, places = (np.asarray(each, dtype=np.float64) @ (1, 1j) for each in (keypoints, PLACES))
-    centred = points - points.mean()
-    turn = np.vdot(centred, places - places.mean()) / np.vdot(
-        centred, centred
-    )  # least squares of a similarity
-    pixels, shrink = np.asarray(photo), min(1.0, abs(turn))
+    points, pixels = np.asarray(keypoints, dtype=np.float64), np.asarray(photo)
+    matrix = similarity(points)
+    shrink = min(1.0, float(np.hypot(*matrix[:, 0])))
     if shrink < 1:  # first, with every pixel's part: warping alone skips pixels, which looks like sharpness
         pixels = cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-        # pixels have their middles at whole numbers
-        points, turn = points * shrink + (shrink - 1) / 2 * (1 + 1j), turn / shrink
-    shift = places.mean() - turn * points.mean()
-    matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+        matrix = similarity(points * shrink + (shrink - 1) / 2)  # pixels have their middles at whole numbers
     return cv2.warpAffine(pixels, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
 
 

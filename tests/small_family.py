@@ -13,19 +13,21 @@ from instantid.training.prepared import Example, Prepared, write_piece
 SIZES = dataclasses.replace(mini.TINY, embedding=8, controlnets=())
 
 
-def make_prepared(folder: Path, *, people: int = 4, views: int = 3, side: int = 64) -> Prepared:
+def make_prepared(
+    folder: Path, *, people: int = 4, views: int = 3, side: int = 64, width: int = 8
+) -> Prepared:
     """Everybody a disc of a colour of their own, wherever they stand; embeddings differ by person."""
     random = np.random.default_rng(0)
     for person in range(people):
-        colour, embedding = random.integers(60, 255, 3), random.normal(size=8)
+        colour, embedding = random.integers(60, 255, 3), random.normal(size=width)
         examples = [_example(random, person, colour, embedding, view, side) for view in range(views)]
-        write_piece(folder / f"piece-{person:02d}", examples, width=8)
+        write_piece(folder / f"piece-{person:02d}", examples, width=width)
     return Prepared(folder)
 
 
 def make_bundle(folder: Path, prepared: Prepared) -> Path:
     """A bundle that fits them, and their latents by its VAE."""
-    mini.build(folder, SIZES)
+    mini.build(folder, dataclasses.replace(SIZES, embedding=prepared.embeddings.shape[1]))
     latents.encode(prepared, bundles.open_bundle(folder))
     return folder
 
@@ -39,7 +41,9 @@ def _example(random: np.random.Generator, person: int, colour, embedding, view: 
     points = np.array([(-0.1, -0.1), (0.1, -0.1), (0, 0), (-0.1, 0.12), (0.1, 0.12)]) * side + centre
     box = np.array([*(centre - side / 4), *(centre + side / 4)])
     face = Face(
-        embedding=(embedding + 0.1 * random.normal(size=8)).astype(np.float32), keypoints=points, box=box
+        embedding=(embedding + 0.1 * random.normal(size=len(embedding))).astype(np.float32),
+        keypoints=points,
+        box=box,
     )
     look = "photo" if view % 2 == 0 else "Watercolor"
     captions = {

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,27 @@ def test_what_it_writes_is_loaded_as_a_bundle_and_is_what_it_learned(task, tmp_p
 def test_the_sheet_shows_a_row_for_each_asked_picture(task):
     sheet = task.sheet(texts=3, columns=5)
     assert sheet.size == (6 * 74 - 2, 3 * 74 - 2)
+
+
+def test_with_locked_text_encoders_only_the_image_encoder_learns(bundle, prepared, tmp_path):
+    """For a bundle whose UNet knows its text encoders, and that has no image encoder yet."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    shutil.rmtree(folder / "image_encoder")
+    described = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(
+        json.dumps({k: v for k, v in described.items() if k != "image_encoder"})
+    )
+    options = Options(locked=True, fresh=True, patches=1, crop=1, light=0)
+    task = ClipTask(folder, prepared, np.arange(64), np.arange(64, 96), options)
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    losses = learn(task, 60)
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.5
+    changed = {
+        name.split(".")[0] for name, value in task.state_dict().items() if not value.equal(before[name])
+    }
+    assert changed == {"image_encoder", "warmth"}
+    task.save(folder)
+    opened = bundles.open_bundle(folder)
+    assert loading.load_image_encoder(opened, torch.float32).config.projection_dim == mini.TINY.text_width
+    assert json.loads((folder / "bundle.json").read_text())["licences"]["image_encoder"]

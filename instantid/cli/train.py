@@ -26,6 +26,7 @@ STAGES = {
     "projector": "What faces look like, for the identity adapter's projector alone. For small models.",
     "placing": "What each face looks like wherever keypoints are, for IdentityNet alone. For small models.",
     "identity": "IdentityNet and the identity adapter: InstantID.",
+    "likeness": "Identity again, by how well a face recognition model knows those who are painted.",
     "style": "The style adapter: IP-Adapter, and InstantStyle's way of it.",
     "control": "A ControlNet for edges, depth or skeletons, or one for all of them.",
     "lora": "A LoRA of one person or look: DreamBooth.",

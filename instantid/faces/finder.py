@@ -5,6 +5,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -51,10 +52,12 @@ class FaceFinder(ABC):
         dimension: length of the embeddings.
         model: which recognition model makes them, such as “glintr100, 512”: embeddings of different models mean
             different things, even at the same length.
+        recognition_file: the ONNX file of that model, for what learns through it.
     """
 
     dimension: int
     model: str
+    recognition_file: Path
 
     def __init__(self):
         self._lock = threading.Lock()  # OpenCV's detector keeps its input size between calls

@@ -54,7 +54,8 @@ class InsightFaceFinder(FaceFinder):
         self._ages = analysis.models.get("genderage")
         width, height = self._recogniser.input_size
         self.dimension = self._recogniser.get_feat(np.zeros((height, width, 3), np.uint8)).size
-        self.model = f"{Path(self._recogniser.model_file).stem}, {self.dimension}"
+        self.recognition_file = Path(self._recogniser.model_file)
+        self.model = f"{self.recognition_file.stem}, {self.dimension}"
 
     def age(self, image: Image.Image, face: Face) -> int | None:
         from insightface.app.common import Face as Detection

@@ -8,6 +8,7 @@ say so.
 from .adapters import HEAD_WIDTH as HEAD_WIDTH
 from .building import LICENCE as LICENCE
 from .building import build as build
+from .models import image_encoder as image_encoder
 from .models import map_channels as map_channels
 from .sizes import LARGE as LARGE
 from .sizes import MINI as MINI

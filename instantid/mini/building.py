@@ -58,7 +58,7 @@ def _write(folder: Path, sizes: Sizes, faces: dict | None, faceid_faces: dict | 
             image_proj=adapters.projector(sizes), ip_adapter=adapters.image_attention(sizes, unet)
         )
         save_file(style, folder / "ip-adapter-style.safetensors")
-        models.image_encoder(sizes).save_pretrained(folder / "image_encoder")
+        models.image_encoder(sizes.text_width).save_pretrained(folder / "image_encoder")
         for name in others[1:]:
             models.controlnet(unet, sizes).save_pretrained(folder / name)
         if faceid_faces is not None:

@@ -107,12 +107,12 @@ def controlnet(unet: UNet2DConditionModel, sizes: Sizes) -> ControlNetModel:
     return net
 
 
-def image_encoder(sizes: Sizes) -> CLIPVisionModelWithProjection:
-    """Into the space of the second text encoder, as SDXL's style adapter wants it."""
+def image_encoder(width: int) -> CLIPVisionModelWithProjection:
+    """Into the space, `width` wide, of the second text encoder, as SDXL's style adapter wants it."""
     config = CLIPVisionConfig(
-        hidden_size=sizes.text_width,
-        intermediate_size=4 * sizes.text_width,
-        projection_dim=sizes.text_width,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        projection_dim=width,
         num_hidden_layers=3,
         num_attention_heads=4,
         image_size=ENCODER_SIDE,

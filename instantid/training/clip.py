@@ -26,7 +26,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from .. import bundles
+from .. import bundles, mini
 from ..people import Frozen
 from ..styles import Style, load_styles
 from .bundle_file import name_part
@@ -59,6 +59,14 @@ class Options(Frozen):
     )
     light: Share = Field(0.15, description="Largest change of brightness and of contrast.")
     first: float = Field(1.0, ge=0, description="Weight of the first text encoder's loss.")
+    fresh: bool = Field(
+        False, description="Begin with a small image encoder that knows nothing: for a bundle that has none."
+    )
+    locked: bool = Field(
+        False,
+        description="Only the image encoder learns (LiT the other way round, 2111.07991): a UNet that has learned "
+        "from the text encoders keeps hearing what it knows.",
+    )
 
 
 class ClipTask(nn.Module):
@@ -82,8 +90,13 @@ class ClipTask(nn.Module):
         base = opened.require("base")
         self.text_encoder = CLIPTextModel.from_pretrained(base / "text_encoder")
         self.text_encoder_2 = CLIPTextModelWithProjection.from_pretrained(base / "text_encoder_2")
-        self.image_encoder = CLIPVisionModelWithProjection.from_pretrained(opened.require("image_encoder"))
-        space = self.image_encoder.config.projection_dim
+        space = self.text_encoder_2.config.projection_dim
+        if options.fresh:
+            self.image_encoder = fresh_image_encoder(space)
+        else:
+            self.image_encoder = CLIPVisionModelWithProjection.from_pretrained(
+                opened.require("image_encoder")
+            )
         self.projection = nn.Linear(self.text_encoder.config.hidden_size, space, bias=False)
         nn.init.eye_(self.projection.weight)
         self.warmth = nn.Parameter(torch.full((2,), math.log(1 / 0.07)))  # of each text encoder
@@ -91,6 +104,9 @@ class ClipTask(nn.Module):
         self._tokenizer_2 = CLIPTokenizer.from_pretrained(base / "tokenizer_2")
         side = self.image_encoder.config.image_size
         self._processor = CLIPImageProcessor(size=side, crop_size=side)
+        if options.locked:
+            for part in (self.text_encoder, self.text_encoder_2, self.projection):
+                part.requires_grad_(False)
         self._prepared, self._shown, self._options = prepared, shown, options
         styles = load_styles()
         everything = {int(i): texts_of(prepared.records[i], styles) for i in (*chosen, *shown)}
@@ -113,20 +129,21 @@ class ClipTask(nn.Module):
         pictures = self._augmented(self._prepared.images(chosen))
         with self.image_encoder.vision_model.embeddings.register_forward_hook(self._keep_some):
             seen = F.normalize(self.image_encoder(pictures).image_embeds.float(), dim=-1)  # (n, space)
-        words, others = self.embed_texts(texts), self._embed_first(texts)
+        words = self.embed_texts(texts)
         warmth = self.warmth.clamp(max=WARMEST).exp()
         # Made a hundred times larger, half precision's steps are coarse.
         with torch.autocast(seen.device.type, enabled=False):
             logits = warmth[0] * seen @ words.T  # (n pictures, n texts)
-            # The image encoder follows the second text encoder alone, as SDXL's does.
-            first = warmth[1] * seen.detach() @ others.T
-        figures = {"second": _contrast(logits, true), "first": _contrast(first, true)}
+        loss = second = _contrast(logits, true)
+        figures = {"second": second, "warmth": warmth[0]}
         figures["found"] = true.gather(1, logits.argmax(dim=1, keepdim=True)).float().mean()
-        return {
-            "loss": figures["second"] + self._options.first * figures["first"],
-            **figures,
-            "warmth": warmth[0],
-        }
+        if not self._options.locked:
+            others = self._embed_first(texts)
+            with torch.autocast(seen.device.type, enabled=False):
+                # The image encoder follows the second text encoder alone, as SDXL's does.
+                figures["first"] = _contrast(warmth[1] * seen.detach() @ others.T, true)
+            loss = second + self._options.first * figures["first"]
+        return {"loss": loss, **figures}
 
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """(n, space) float, of length 1, by the second text encoder."""
@@ -158,10 +175,12 @@ class ClipTask(nn.Module):
         return lay_out([picture for row in rows for picture in row], columns=1 + best.shape[1])
 
     def save(self, bundle: Path) -> None:
-        """Write base/text_encoder, base/text_encoder_2 and image_encoder."""
-        write_base(bundle, {"text_encoder": self.text_encoder, "text_encoder_2": self.text_encoder_2})
+        """Write image_encoder; unless they are locked, also base/text_encoder and base/text_encoder_2."""
+        if not self._options.locked:
+            write_base(bundle, {"text_encoder": self.text_encoder, "text_encoder_2": self.text_encoder_2})
         self.image_encoder.save_pretrained(bundle / "image_encoder")
-        name_part(bundle, "image_encoder", "image_encoder", began_as="image_encoder")
+        began_as = "base" if self._options.fresh else "image_encoder"
+        name_part(bundle, "image_encoder", "image_encoder", began_as=began_as)
 
     def _draw(self, texts: dict[str, str]) -> str:
         """One of a picture's texts; kinds that nobody gave a share count as full captions."""
@@ -201,6 +220,13 @@ class ClipTask(nn.Module):
             for numbers in (self._processor.image_mean, self._processor.image_std)
         )
         return (values - mean) / deviation
+
+
+def fresh_image_encoder(space: int) -> CLIPVisionModelWithProjection:
+    """The same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return mini.image_encoder(space)
 
 
 def texts_of(record: dict, styles: Mapping[str, Style]) -> dict[str, str]:

@@ -103,7 +103,10 @@ class ControlTask(nn.Module):
         conditions = denoiser.read([drawn_caption(record) for record in records], records)
         dropped = torch.rand(len(chosen), device=latents.device) < self._options.drop_text
         conditions = without_text(conditions, denoiser.read([""]), dropped)
-        told = [_some(self._kinds(i)) for i in chosen]
+        # Drawn once: a net reads each set of kinds by itself, and a few pictures take nearly as long as many.
+        drawn = _some(self._options.kinds)
+        own = [self._kinds(i) for i in chosen]
+        told = [tuple(kind for kind in drawn if kind in kinds) or _some(kinds) for kinds in own]
         return {
             "loss": denoiser.loss(latents, self._guided(conditions, chosen, told, vary=True), self._options)
         }

@@ -240,16 +240,38 @@ class Denoiser(nn.Module):
         self, conditions: Conditions, against: Conditions, *, steps: int = 15, guidance: float = 4.0
     ) -> np.ndarray:
         """Make pictures from fixed noise, (b, s, s, 3) uint8, led towards `conditions` and away from `against`."""
+        generator = torch.Generator().manual_seed(0)
+        return self.decode(self.lead(conditions, against, steps, guidance, steps, generator=generator))
+
+    def lead(
+        self,
+        conditions: Conditions,
+        against: Conditions,
+        steps: int,
+        guidance: float,
+        until: int,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """What a picture of `steps` steps is on its way to after `until` of them: (b, c, h, w) latents without noise.
+
+        Gradients go back through the last of these steps alone, and there through `conditions`.
+        """
         scheduler = EulerDiscreteScheduler.from_config(self.pipeline.scheduler.config)
         scheduler.set_timesteps(steps)
-        generator, b = torch.Generator().manual_seed(0), len(conditions.hidden)
+        b, device = len(conditions.hidden), self.unet.device
         shape = (b, self.unet.config.in_channels, self.side, self.side)
-        latents = torch.randn(shape, generator=generator).to(self.unet.device) * scheduler.init_noise_sigma
-        for step in scheduler.timesteps:
-            scaled, at = scheduler.scale_model_input(latents, step), step.to(latents.device).expand(b)
-            towards, away = self.predict(scaled, at, conditions), self.predict(scaled, at, against)
-            latents = scheduler.step(away + guidance * (towards - away), step, latents).prev_sample
-        return self.decode(latents)
+        latents = torch.randn(shape, generator=generator).to(device) * scheduler.init_noise_sigma
+        learning = torch.is_grad_enabled()
+        for i, step in enumerate(scheduler.timesteps[:until]):
+            scaled, at = scheduler.scale_model_input(latents, step), step.to(device).expand(b)
+            with torch.no_grad():
+                away = self.predict(scaled, at, against).float()
+            with torch.set_grad_enabled(learning and i == until - 1):
+                towards = self.predict(scaled, at, conditions).float()
+                made = scheduler.step(away + guidance * (towards - away), step, latents)
+            latents = made.prev_sample
+        return made.pred_original_sample
 
 
 def without_text(conditions: Conditions, empty: Conditions, dropped: torch.Tensor) -> Conditions:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..face_measures import PLACES
+from ..face_measures import PLACES, similarity
 from .face_regression import SIDE, aligned_faces, other_views, photos, ridge, unit
 from .prepared import Prepared
 
@@ -22,6 +22,7 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 LINEAR = 0.995  # share of the latents' variance from which on an encoder is taken for linear
 LEAST_SPREAD = 0.1  # pixels: less is rounding
 PAIRS = 300  # pictures by which the linear way from pixels to latents is found
+ALIGNED = PLACES * SIDE / 112  # where keypoints are in an aligned face of SIDE
 MIDDLE, RADII = (28, 31), (19, 24)  # of the inner face, in the aligned one's pixels
 
 
@@ -71,7 +72,7 @@ class Foretelling:
         pictures = prepared.images(chosen).astype(np.float32) / 127.5 - 1
         masks = np.empty((*pictures.shape[:3], 1), np.float32)
         for i, points in enumerate(keypoints):
-            back = cv2.invertAffineTransform(_similarity(points))
+            back = cv2.invertAffineTransform(similarity(points, ALIGNED))
             masks[i, :, :, 0] = cv2.warpAffine(self._inner, back, size)
             face = cv2.warpAffine(
                 drawn[i].reshape(SIDE, SIDE, 3), back, size, borderMode=cv2.BORDER_REPLICATE
@@ -88,19 +89,10 @@ class Foretelling:
         return np.concatenate([directions, acting, 0.1 * places, 0.1 * turns**2], axis=1).astype(np.float32)
 
 
-def _similarity(keypoints: np.ndarray) -> np.ndarray:
-    """(2, 3) from a picture's pixels to those of the aligned face of SIDE."""
-    points, places = (np.asarray(each, np.float64) @ (1, 1j) for each in (keypoints, PLACES * SIDE / 112))
-    centred = points - points.mean()
-    turn = np.vdot(centred, places - places.mean()) / np.vdot(centred, centred)
-    shift = places.mean() - turn * points.mean()
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-
-
 def _apart(keypoints: np.ndarray) -> np.ndarray:
     """(10,) how far aligned keypoints are from where they usually are: the turn of a head, and its shape."""
-    matrix = _similarity(keypoints)
-    return (keypoints @ matrix[:, :2].T + matrix[:, 2] - PLACES * SIDE / 112).ravel().astype(np.float32)
+    matrix = similarity(keypoints, ALIGNED)
+    return (keypoints @ matrix[:, :2].T + matrix[:, 2] - ALIGNED).ravel().astype(np.float32)
 
 
 def _linear_encoder(prepared: Prepared, chosen: np.ndarray, scale: int) -> Encode | None:

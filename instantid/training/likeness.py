@@ -1,0 +1,128 @@
+"""The `likeness` stage: identity, and what is painted must be recognised, as it is where pictures are made.
+
+Taking noise out teaches the mean of all pictures that fit; it is in the middle of the noise that a face becomes
+somebody else's. Here a few steps are painted as the pipeline paints them, and the gradient of a face recognition
+model's likeness goes back through the last one: the identity loss of PuLID (2404.16022), over steps drawn as in ReFL
+(2304.05977) and ID-Aligner (2404.15449). Judge what it makes by another recognition model than the one it asks.
+"""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from .. import bundles
+from ..errors import BundleError
+from ..faces import load_finder
+from . import identity
+from .identity import IdentityTask
+from .loop import Figures
+from .prepared import Prepared
+from .recogniser import Recogniser
+from .settings import Count, Share
+from .wording import Wording
+
+RIVALS = 256  # other faces, among which a painted one is to be told
+WARMTH = 0.1  # of the cosines, where they are told apart
+TOLD_APART = 0.2  # weight of that, beside the cosine
+ADAPTER_OFF = 0.25  # share of batches. IdentityNet is always on: without it nobody says where the face is
+
+
+class Options(identity.Options):
+    """Of the likeness stage: the identity stage's, and how it paints."""
+
+    fresh: bool = Field(False, description="Begin with nothing that is known; here it cannot help.")
+    painted: Share = Field(0.33, gt=0, description="Share of a batch that is painted, too.")
+    steps: Count = Field(4, description="In how many steps it is painted: as few as the base can.")
+    guidance: float = Field(3.0, ge=1, description="Of the text and face, as where pictures are made.")
+    likeness: float = Field(
+        1.0, gt=0, description="Weight of not being recognised, beside the loss of the noise."
+    )
+    wording: float = Field(
+        0.0, ge=0, description="Weight of not showing the caption, as the bundle's image encoder sees it."
+    )
+
+
+class LikenessTask(IdentityTask):
+    """Learns to paint whom the face model recognises.
+
+    Args:
+        bundle: whose face models judge; the data must have been prepared with them.
+    """
+
+    name = "likeness"
+
+    def __init__(
+        self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
+    ):
+        super().__init__(bundle, prepared, chosen, shown, options)
+        opened = bundles.open_bundle(bundle)
+        path = opened.require("faces")
+        finder = load_finder(opened.faces.kind, path)
+        if finder.dimension != (length := prepared.embeddings.shape[1]):
+            raise BundleError(
+                f"The face models of {bundle} say {finder.dimension} numbers of a face; those in {prepared.folder} "
+                f"have {length}: nobody would be recognised. Prepare the data with the face models of this bundle."
+            )
+        self._recogniser = Recogniser(finder.recognition_file)
+        self._known = F.normalize(torch.from_numpy(prepared.embeddings[self._chosen]), dim=1)
+        self._whose = torch.from_numpy(prepared.persons[self._chosen])
+        self._wording = None
+        if options.wording:
+            captions = [_in_full(prepared.records[i]) for i in self._chosen]
+            self._wording = Wording(opened, self.denoiser, captions)
+
+    def forward(self, indices: Sequence[int]) -> Figures:
+        """The identity stage's loss; and of some of the pictures, how little those in the making are recognised."""
+        figures = super().forward(indices)
+        options, prepared = self._options, self._prepared
+        count = max(1, round(options.painted * len(indices)))
+        chosen = self._chosen[list(indices[:count])]
+        faces = torch.stack([self._embedding(i) for i in chosen]).to(self.denoiser.unet.device)
+        texts = [_in_full(prepared.records[i]) for i in chosen]
+        told = torch.rand(count) >= options.drop_text
+        made = self._lead(
+            chosen, faces, [text if heard else "" for text, heard in zip(texts, told, strict=True)]
+        )
+        unlike, found = self._unlike(made, faces, chosen)
+        loss = figures["loss"] + options.likeness * unlike
+        if self._wording and told.any():
+            missed, read = self._wording(
+                made[told], [text for text, heard in zip(texts, told, strict=True) if heard]
+            )
+            loss, found = loss + options.wording * missed, found | {"read": read}
+        return {"loss": loss, **found}
+
+    def _lead(self, chosen: np.ndarray, faces: torch.Tensor, texts: Sequence[str]) -> torch.Tensor:
+        """What pictures of these faces are on their way to after some of their steps, (b, 3, s, s) about -1 to 1."""
+        denoiser, options = self.denoiser, self._options
+        self._attend(float(random.random() >= ADAPTER_OFF))
+        given = self.conditions(denoiser.read(texts), faces, chosen, net=1.0)
+        against = self.conditions(denoiser.read([""] * len(texts)), torch.zeros_like(faces), chosen, net=1.0)
+        until = random.randint(1, options.steps)
+        latents = denoiser.lead(given, against, options.steps, options.guidance, until)
+        return denoiser.vae.decode(latents / denoiser.vae.config.scaling_factor).sample
+
+    def _unlike(
+        self, made: torch.Tensor, faces: torch.Tensor, chosen: np.ndarray
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """How little pictures are of the faces told, in all and among others; and figures of both."""
+        seen = F.normalize(self._recogniser(made, self._prepared.keypoints[chosen]), dim=1)
+        like = (seen * F.normalize(faces, dim=1)).sum(dim=1)
+        others = torch.randint(len(self._known), (RIVALS,))
+        whose = torch.from_numpy(self._prepared.persons[chosen])
+        own = (whose[:, None] == self._whose[others][None]) & (whose >= 0)[:, None]
+        rivals = (seen @ self._known[others].to(seen).T).masked_fill(own.to(seen.device), -1)
+        among = torch.cat([like[:, None], rivals], dim=1) / WARMTH
+        missed = F.cross_entropy(among, torch.zeros(len(among), dtype=torch.long, device=among.device))
+        figures = {"like": like.detach().mean(), "above": (like[:, None] > rivals).float().mean()}
+        return (1 - like).mean() + TOLD_APART * missed, figures
+
+
+def _in_full(record: dict) -> str:
+    """Its longest caption: short ones are true of other pictures too."""
+    return record.get("captions", {}).get("full") or record["caption"]

@@ -1,0 +1,79 @@
+"""A face recognition model as layers that gradients go back through: what is painted can learn to be recognised.
+
+The file is the one that the bundle's face models use, converted by onnx2torch; it says the same numbers.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..errors import BundleError, InvalidRequest
+from ..face_measures import SIDE, similarity
+
+FIRST = 8  # nodes among which a model's own normalisation is looked for, as insightface does
+
+
+class Recogniser(nn.Module):
+    """Embeds faces in pictures. It does not learn.
+
+    Args:
+        file: an ONNX model of aligned faces, such as SFace or antelopev2's glintr100.
+
+    Raises:
+        InvalidRequest: onnx2torch is not installed.
+        BundleError: the file is no model that can be converted.
+    """
+
+    def __init__(self, file: Path):
+        super().__init__()
+        try:
+            import onnx
+            from onnx2torch import convert
+        except ImportError as error:
+            raise InvalidRequest(
+                "Learning by likeness takes gradients through the face model, by onnx2torch, which is not installed "
+                "here. Run: pip install onnx2torch"
+            ) from error
+        try:
+            model = onnx.load(str(file))
+            self.layers = convert(model)
+        except Exception as error:  # whatever protobuf, onnx and onnx2torch raise
+            raise BundleError(f"The face model {file} cannot be converted to PyTorch: {error}") from error
+        begins = [node.name for node in model.graph.node[:FIRST]]
+        # insightface's rule: models that came from MXNet subtract and divide by themselves.
+        scales = all(
+            any(name.startswith(start) for name in begins) for start in (("Sub", "_minus"), ("Mul", "_mul"))
+        )
+        self._middle, self._scale = (0.0, 1.0) if scales else (127.5, 127.5)
+        self.eval().requires_grad_(False)
+        self.to(memory_format=torch.channels_last)  # on CPUs twice as fast
+
+    def train(self, mode: bool = True) -> "Recogniser":
+        """It stays as it is: its normalisation is of the pictures that it was trained on."""
+        return super().train(False)
+
+    def forward(self, pictures: torch.Tensor, keypoints: np.ndarray) -> torch.Tensor:
+        """(b, 3, h, w) RGB, -1 to 1, with (b, 5, 2) keypoints in pixels → (b, d) raw embeddings, float32."""
+        pixels = (aligned(pictures, keypoints) + 1) * 127.5
+        faces = ((pixels - self._middle) / self._scale).contiguous(memory_format=torch.channels_last)
+        return self.layers(faces).float()
+
+
+def aligned(pictures: torch.Tensor, keypoints: np.ndarray) -> torch.Tensor:
+    """`face_measures.align` that gradients go through: (b, 3, h, w) → (b, 3, 112, 112), clipped to -1 … 1."""
+    height, width = pictures.shape[-2:]
+    size, half, turns = np.array([width, height]), (SIDE - 1) / 2, []
+    for points in keypoints:
+        back = cv2.invertAffineTransform(similarity(points))  # from aligned pixels to the picture's
+        # torch's places go from -1 at the first pixel's outer edge to 1 at the last one's.
+        scale = back[:, :2] * SIDE / size[:, None]
+        shift = (2 * (back @ (half, half, 1)) + 1) / size - 1
+        turns.append(np.concatenate([scale, shift[:, None]], axis=1))
+    theta = torch.from_numpy(np.stack(turns)).float().to(pictures.device)
+    places = F.affine_grid(theta, (len(pictures), 3, SIDE, SIDE), align_corners=False)
+    faces = F.grid_sample(pictures.float(), places, padding_mode="border", align_corners=False)
+    return faces.clamp(-1, 1)
