@@ -138,6 +138,19 @@ def test_gradients_reach_the_unet_through_what_is_painted(bundle, prepared):
     assert len(learned) > 50
 
 
+def test_strangers_are_as_long_as_faces_and_farther_from_the_mean(bundle, prepared):
+    faces = torch.from_numpy(prepared.embeddings[:9])
+    known, task = make_task(bundle, prepared), make_task(bundle, prepared, strangers=1.0)
+    assert known._strange(faces).equal(faces)
+    torch.manual_seed(0)
+    strange = torch.cat([task._strange(faces) for _ in range(20)])
+    assert torch.allclose(strange.norm(dim=1), faces.norm(dim=1).repeat(20))
+    mean = task._known.mean(dim=0)
+    near, far = (torch.cosine_similarity(each, mean[None]).mean() for each in (faces, strange))
+    assert far < near - 0.05
+    assert 0.2 < torch.cosine_similarity(strange, faces.repeat(20, 1)).mean() < 0.95
+
+
 def test_captions_are_found_in_what_they_are_of(bundle, prepared, tmp_path):
     """By an image encoder that learned so, of real pictures; and what is painted learns from it."""
     opened = bundles.open_bundle(bundle)

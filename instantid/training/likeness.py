@@ -30,6 +30,8 @@ RIVALS = 256  # other faces, among which a painted one is to be told
 WARMTH = 0.1  # of the cosines, where they are told apart
 TOLD_APART = 0.2  # weight of that, beside the cosine
 ADAPTER_OFF = 0.25  # share of batches. IdentityNet is always on: without it nobody says where the face is
+MIXED = 0.6  # usual share of another person in a stranger
+LEAST_MEAN = 0.2  # least part that a stranger has of what all rendered people have in common
 
 
 class Options(identity.Options):
@@ -41,6 +43,11 @@ class Options(identity.Options):
     guidance: float = Field(3.0, ge=1, description="Of the text and face, as where pictures are made.")
     likeness: float = Field(
         1.0, gt=0, description="Weight of not being recognised, beside the loss of the noise."
+    )
+    strangers: Share = Field(
+        0.0,
+        description="Share of those painted who are nobody: between two people, and farther from the mean of all. For a "
+        "model of rendered people: photos are farther from these than they from each other.",
     )
     wording: float = Field(
         0.0, ge=0, description="Weight of not showing the caption, as the bundle's image encoder sees it."
@@ -82,7 +89,7 @@ class LikenessTask(IdentityTask):
         options, prepared = self._options, self._prepared
         count = max(1, round(options.painted * len(indices)))
         chosen = self._chosen[list(indices[:count])]
-        faces = torch.stack([self._embedding(i) for i in chosen]).to(self.denoiser.unet.device)
+        faces = self._strange(torch.stack([self._embedding(i) for i in chosen])).to(self.denoiser.unet.device)
         texts = [_in_full(prepared.records[i]) for i in chosen]
         told = torch.rand(count) >= options.drop_text
         made = self._lead(
@@ -106,6 +113,20 @@ class LikenessTask(IdentityTask):
         until = random.randint(1, options.steps)
         latents = denoiser.lead(given, against, options.steps, options.guidance, until)
         return denoiser.vae.decode(latents / denoiser.vae.config.scaling_factor).sample
+
+    def _strange(self, faces: torch.Tensor) -> torch.Tensor:
+        """(b, d) raw embeddings, some of them mixed with other people's, as long as they were."""
+        count, mean = len(faces), self._known.mean(dim=0)
+        lengths = faces.norm(dim=1, keepdim=True)
+        others = self._known[torch.randint(len(self._known), (count,))]
+        nearness = LEAST_MEAN + (1 - LEAST_MEAN) * torch.rand(count, 1)
+        mixed = (
+            nearness * mean
+            + (F.normalize(faces, dim=1) - mean)
+            + MIXED * torch.randn(count, 1) * (others - mean)
+        )
+        strange = torch.rand(count, 1) < self._options.strangers
+        return torch.where(strange, lengths * F.normalize(mixed, dim=1), faces)
 
     def _unlike(
         self, made: torch.Tensor, faces: torch.Tensor, chosen: np.ndarray
