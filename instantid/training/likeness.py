@@ -46,8 +46,8 @@ class Options(identity.Options):
     )
     strangers: Share = Field(
         0.0,
-        description="Share of those painted who are nobody: between two people, and farther from the mean of all. For a "
-        "model of rendered people: photos are farther from these than they from each other.",
+        description="Share of those painted who are nobody: between two people, and farther from the mean of all. "
+        "For a model of rendered people: photos are farther from these than they from each other.",
     )
     wording: float = Field(
         0.0, ge=0, description="Weight of not showing the caption, as the bundle's image encoder sees it."
