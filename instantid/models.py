@@ -87,7 +87,7 @@ class Models:
                 device=plan.device,
                 resident=plan.device.type == "cpu",  # no plan has counted it
             )
-        return style_reference.sources(request, self._encoder, self.pipeline.unet)
+        return style_reference.sources(request, self._encoder, self.pipeline.unet, self.bundle.style_blocks)
 
 
 def load(bundle: Bundle, dtype: torch.dtype) -> Models:

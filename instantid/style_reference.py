@@ -15,7 +15,7 @@ from PIL import Image
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from .branches import Source
-from .bundles import STYLE_PARTS, Bundle
+from .bundles import STYLE_PARTS, Bundle, StyleBlocks
 from .errors import BundleError, InvalidRequest
 from .images import fingerprint, open_image
 from .memo import Memo
@@ -138,24 +138,30 @@ def check_bundle(bundle: Bundle) -> None:
         bundle.require(part)
 
 
-def acts_in(unet: UNet2DConditionModel, mode: StyleMode) -> Callable[[str], bool]:
+def acts_in(
+    unet: UNet2DConditionModel, mode: StyleMode, blocks: StyleBlocks | None = None
+) -> Callable[[str], bool]:
     """Tell in which attentions of `unet` the style adapter acts in that mode, by their names.
 
-    Style is the second attention on the way out of the middle, layout the last one on the way in: SDXL's
-    up_blocks.0.attentions.1 and down_blocks.2.attentions.1, and their like in a smaller UNet. Names are like
-    "up_blocks.0.attentions.1.transformer_blocks.0.attn2".
+    Names are like "up_blocks.0.attentions.1.transformer_blocks.0.attn2".
+
+    Args:
+        blocks: what the bundle says of them; None: as in SDXL.
     """
     if mode == "whole image":
         return lambda name: True
-    blocks = []
-    if mode in ("style", "style and layout"):
-        first = next(group for group in _attention_groups(unet, "up_blocks") if group)
-        blocks.append(first[STYLE_PLACE])
-    if mode in ("layout", "style and layout"):
-        last = [group for group in _attention_groups(unet, "down_blocks") if group][-1]
-        blocks.append(last[-1])
-    inside = tuple(f"{block}." for block in blocks)
+    blocks = blocks or _as_in_sdxl(unet)
+    parts = {"style": blocks.style, "layout": blocks.layout}.get(mode, blocks.style + blocks.layout)
+    inside = tuple(f"{part}." for part in parts)
     return lambda name: name.startswith(inside)
+
+
+def _as_in_sdxl(unet: UNet2DConditionModel) -> StyleBlocks:
+    """Style is the second attention on the way out of the middle, layout the last one on the way in: SDXL's
+    up_blocks.0.attentions.1 and down_blocks.2.attentions.1, and their like in a smaller UNet."""
+    first = next(group for group in _attention_groups(unet, "up_blocks") if group)
+    last = [group for group in _attention_groups(unet, "down_blocks") if group][-1]
+    return StyleBlocks(style=(first[STYLE_PLACE],), layout=(last[-1],))
 
 
 def _attention_groups(unet: UNet2DConditionModel, side: str) -> list[list[str]]:
@@ -170,7 +176,12 @@ def _attention_groups(unet: UNet2DConditionModel, side: str) -> list[list[str]]:
     ]
 
 
-def sources(request: Request, encoder: StyleEncoder, unet: UNet2DConditionModel) -> list[Source]:
+def sources(
+    request: Request,
+    encoder: StyleEncoder,
+    unet: UNet2DConditionModel,
+    blocks: StyleBlocks | None = None,
+) -> list[Source]:
     """What a request's style and layout pictures add through the style adapter; none where it asks for none.
 
     With a layout picture the style picture gives style only. `style_content` is taken out of the style picture.
@@ -190,11 +201,11 @@ def sources(request: Request, encoder: StyleEncoder, unet: UNet2DConditionModel)
     )
     strength = request.style_strength
     if request.layout_image is None:
-        return [Source(style, strength, layers=acts_in(unet, request.style_mode))]
+        return [Source(style, strength, layers=acts_in(unet, request.style_mode, blocks))]
     layout = encoder.embed(open_image(request.layout_image.image))
     return [
-        Source(style, strength, layers=acts_in(unet, "style")),
-        Source(layout, strength, layers=acts_in(unet, "layout")),
+        Source(style, strength, layers=acts_in(unet, "style", blocks)),
+        Source(layout, strength, layers=acts_in(unet, "layout", blocks)),
     ]
 
 

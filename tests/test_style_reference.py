@@ -16,6 +16,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from instantid import acceleration, branches, bundles, loading, mini, style_reference
 from instantid.adapter_file import read_adapter, read_style_adapter
+from instantid.bundles import StyleBlocks
 from instantid.engine import Engine
 from instantid.errors import BundleError, InvalidRequest
 from instantid.request import Request, Result
@@ -98,6 +99,32 @@ def test_a_block_of_a_longer_name_is_another_block(sdxl_unet):
     acts = acts_in(sdxl_unet, "style")
     assert acts("up_blocks.0.attentions.1.transformer_blocks.9.attn2")
     assert not acts("up_blocks.0.attentions.10.transformer_blocks.0.attn2")
+
+
+def test_a_bundle_may_say_where_style_and_layout_act(sdxl_unet):
+    told = StyleBlocks(style=("up_blocks",), layout=("down_blocks.2", "mid_block"))
+    assert acts_in(sdxl_unet, "style", told)("up_blocks.1.attentions.0.transformer_blocks.0.attn2")
+    layout, both = acts_in(sdxl_unet, "layout", told), acts_in(sdxl_unet, "style and layout", told)
+    acting = {name.split(".attentions")[0] for name in sdxl_unet.attn_processors if layout(name)}
+    assert acting == {"down_blocks.2", "mid_block"}
+    assert not layout("down_blocks.20.attentions.0.attn2")
+    assert {name for name in sdxl_unet.attn_processors if both(name)} > {
+        name for name in sdxl_unet.attn_processors if layout(name)
+    }
+    assert all(acts_in(sdxl_unet, "whole image", told)(name) for name in sdxl_unet.attn_processors)
+
+
+def test_the_engine_asks_the_bundle_where_style_acts(bundle, face):
+    """Nowhere near SDXL's place, and so another picture; and no part to be fetched."""
+    told = bundle.model_copy(
+        update={"style_blocks": StyleBlocks(style=("mid_block",), layout=("down_blocks",))}
+    )
+    assert "style_blocks" not in told.sources
+    request = Request(
+        people=[{"references": [face]}], style_image=ROCKET, style_strength=1.5, seed=1, steps=2
+    )
+    usual, other = (np.asarray(Engine.load(each).generate(request).images[0]) for each in (bundle, told))
+    assert not np.array_equal(usual, other)
 
 
 def predict(pipeline, style: torch.Tensor) -> torch.Tensor:

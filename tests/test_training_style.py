@@ -17,7 +17,7 @@ from instantid.errors import BundleError, InvalidRequest
 from instantid.request import Request
 from instantid.style_reference import StyleEncoder, acts_in
 from instantid.training.prepared import Example, Prepared, write_piece
-from instantid.training.style import ADAPTER, Options, StyleTask, _embed, _given, unstyled
+from instantid.training.style import ADAPTER, Options, StyleTask, _embed, _given, _processors, unstyled
 
 SIDE = 64
 COLOURS = {"photo": (120, 120, 120), "Watercolor": (220, 60, 60), "Anime": (60, 60, 220)}
@@ -105,6 +105,19 @@ def test_which_picture_is_read_follows_the_mode(bundle, prepared, monkeypatch):
     style, layout = read
     assert layout == [0, 4, 8]
     assert not set(style) & {0, 4, 8} and [i % 3 for i in style] == [0, 1, 2]
+
+
+def test_blocks_of_its_own_are_learned_in_and_told_to_the_engine(bundle, prepared):
+    blocks = {"style": ["up_blocks"], "layout": ["down_blocks", "mid_block"]}
+    task = task_for(bundle, prepared, modes={"style": 1}, blocks=blocks)
+    loud = {name for name, processor in _processors(task.denoiser.unet) if processor.to_k_ip[0].weight.any()}
+    assert loud == {
+        name for name in task.denoiser.unet.attn_processors if "up_blocks" in name and "attn2" in name
+    }
+    task.save(bundle)
+    assert bundles.open_bundle(bundle).style_blocks.style == ("up_blocks",)
+    again = task_for(bundle, prepared, fresh=False, modes={"style": 1})
+    assert again._blocks == task._blocks
 
 
 @pytest.mark.parametrize("mode", ["style", "layout"])

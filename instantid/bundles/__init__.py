@@ -8,6 +8,7 @@ from .bundle import Bundle as Bundle
 from .bundle import Defaults as Defaults
 from .bundle import FaceModels as FaceModels
 from .bundle import PartStatus as PartStatus
+from .bundle import StyleBlocks as StyleBlocks
 from .bundle import Trained as Trained
 from .exporting import export as export
 from .exporting import refuse_used_folder as refuse_used_folder

@@ -65,6 +65,16 @@ class Trained(BaseModel):
     gives: Source = "a rendered look-alike, not you"
 
 
+class StyleBlocks(BaseModel):
+    """Where a bundle's style adapter acts for style and for layout, by the beginnings of attentions' names. What
+    InstantStyle found in SDXL's blocks (2404.02733) need not be so in another UNet's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    style: tuple[Source, ...] = Field(min_length=1)
+    layout: tuple[Source, ...] = Field(min_length=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PartStatus:
     """One part as it stands on this machine. `size` in bytes; None where it is not known before fetching."""
@@ -108,6 +118,7 @@ class Bundle(BaseModel):
     annotators: dict[str, Source] = {}
     loras: dict[str, Source] = {}
     style_adapter: Source | None = None
+    style_blocks: StyleBlocks | None = Field(None, description="SDXL's where none are named.")
     image_encoder: Source | None = None
     faceid_adapter: Source | None = None
     faceid_faces: FaceModels | None = Field(
@@ -253,7 +264,7 @@ class Bundle(BaseModel):
 
 
 SET_HERE = {"opened_as", "folder", "lock", "hub"}
-_NO_PARTS = {"name", "licences", "defaults", "untrained", "trained"} | SET_HERE
+_NO_PARTS = {"name", "licences", "defaults", "untrained", "trained", "style_blocks"} | SET_HERE
 
 
 def close_match(word: str, words: Iterable[str]) -> str:

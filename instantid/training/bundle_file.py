@@ -33,10 +33,14 @@ def name_part(
 
 def set_default(bundle: Path, name: str, value: float) -> None:
     """Give a setting of `Defaults` this value in a bundle of a run's own."""
+    described = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    describe(bundle, "defaults", described.get("defaults", {}) | {name: value})
+
+
+def describe(bundle: Path, field: str, value: object) -> None:
+    """Give a field of bundle.json this value."""
     file = bundle / "bundle.json"
-    described = json.loads(file.read_text(encoding="utf-8"))
-    described["defaults"] = described.get("defaults", {}) | {name: value}
-    _write(file, described)
+    _write(file, json.loads(file.read_text(encoding="utf-8")) | {field: value})
 
 
 def _place(described: dict, part: str) -> tuple[dict, str]:

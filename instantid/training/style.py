@@ -23,13 +23,13 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from .. import acceleration, branches, bundles, loading
 from ..adapter_file import STYLE_TOKENS, StateDict, check_style_fit, read_style_adapter, style_width
-from ..bundles import Bundle
+from ..bundles import Bundle, StyleBlocks
 from ..errors import BundleError
 from ..request import StyleMode
 from ..style_reference import acts_in
 from .adapters import attention_like_text, learn_adapter, published
 from .base import drawn_caption
-from .bundle_file import name_part
+from .bundle_file import describe, name_part
 from .denoising import Conditions, Denoiser, Noise, without_text
 from .loop import Figures
 from .people.captions import COUNTS
@@ -52,6 +52,10 @@ class Options(Noise):
         min_length=1,
         description="How often the adapter acts in which blocks, as a request's style_mode chooses them. "
         "{“style”: 1}: where no mode ever acts, nothing is learned, and zeros are written.",
+    )
+    blocks: StyleBlocks | None = Field(
+        None,
+        description="Where style and layout act, written to bundle.json; none: where the bundle says so.",
     )
     same_look: Share = Field(
         0.7,
@@ -101,6 +105,7 @@ class StyleTask(nn.Module):
         denoiser.requires_grad_(False)
         learn_adapter(denoiser.unet)
         self._prepared, self._chosen, self._shown, self._options = prepared, chosen, shown, options
+        self._blocks = options.blocks or opened.style_blocks
         self._modes = tuple(mode for mode, share in options.modes.items() if share > 0)
         self._silence()
         self._looks = self._sorted_by_look()
@@ -147,17 +152,19 @@ class StyleTask(nn.Module):
         save_file(flat, bundle / ADAPTER)
         began_as = "base" if self._options.fresh else "style_adapter"
         name_part(bundle, "style_adapter", ADAPTER, began_as=began_as)
+        if self._options.blocks:
+            describe(bundle, "style_blocks", self._options.blocks.model_dump(mode="json"))
 
     def _act(self, mode: StyleMode | None) -> None:
         """Let the adapter act where that mode does; None: nowhere."""
-        acts = acts_in(self.denoiser.unet, mode) if mode else lambda name: False
+        acts = acts_in(self.denoiser.unet, mode, self._blocks) if mode else lambda name: False
         for name, processor in _processors(self.denoiser.unet):
             processor.scale = [1.0 if acts(name) else 0.0]
 
     @torch.no_grad()
     def _silence(self) -> None:
         """Where no mode acts, zeros that stay."""
-        acting = [acts_in(self.denoiser.unet, mode) for mode in self._modes]
+        acting = [acts_in(self.denoiser.unet, mode, self._blocks) for mode in self._modes]
         for name, processor in _processors(self.denoiser.unet):
             if not any(acts(name) for acts in acting):
                 for layer in (processor.to_k_ip[0], processor.to_v_ip[0]):
