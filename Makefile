@@ -42,7 +42,7 @@ doctor: setup ## Say what is wrong with this machine, and how to repair it.
 
 .venv/ready-cpu: requirements.txt requirements-cpu.txt | .venv/bin/python
 	@echo "==> Installing requirements-cpu.txt, without CUDA packages (2 GB, minutes)"
-	@$(PIP) install -q "$$(grep ^torch== requirements-cpu.txt)" $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	@$(PIP) install -q $$(grep ^torch requirements-cpu.txt) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	@$(PIP) install -q -r requirements-cpu.txt
 	@$(MAKE) -s opencv weights
 	@touch $@

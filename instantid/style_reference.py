@@ -147,11 +147,20 @@ def acts_in(
 
     Args:
         blocks: what the bundle says of them; None: as in SDXL.
+
+    Raises:
+        BundleError: they name what the UNet does not have.
     """
     if mode == "whole image":
         return lambda name: True
     blocks = blocks or _as_in_sdxl(unet)
     parts = {"style": blocks.style, "layout": blocks.layout}.get(mode, blocks.style + blocks.layout)
+    for part in parts:
+        if not any(name.startswith(f"{part}.") for name in unet.attn_processors):
+            raise BundleError(
+                f"The bundle's style_blocks name {part}, but no attention of its UNet is called so. Names are like "
+                "up_blocks.0.attentions.1, or the beginning of one up to a dot."
+            )
     inside = tuple(f"{part}." for part in parts)
     return lambda name: name.startswith(inside)
 

@@ -114,6 +114,11 @@ def test_a_bundle_may_say_where_style_and_layout_act(sdxl_unet):
     assert all(acts_in(sdxl_unet, "whole image", told)(name) for name in sdxl_unet.attn_processors)
 
 
+def test_blocks_that_are_not_there_are_named(sdxl_unet):
+    with pytest.raises(BundleError, match=r"style_blocks name up_block, but"):
+        acts_in(sdxl_unet, "style", StyleBlocks(style=("up_block",), layout=("down_blocks",)))
+
+
 def test_the_engine_asks_the_bundle_where_style_acts(bundle, face):
     """Nowhere near SDXL's place, and so another picture; and no part to be fetched."""
     told = bundle.model_copy(

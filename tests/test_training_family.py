@@ -149,6 +149,12 @@ def test_the_plans_that_come_along_are_right(name):
     assert plan.start in (*runs.NEW, "mini")
     for stage in plan.stages:
         runs.checked(runs.STAGES[stage.stage][1], stage.options, stage.stage)
+    reads = [i for i, stage in enumerate(plan.stages) if stage.options.get("wording")]
+    encoders = [i for i, stage in enumerate(plan.stages) if stage.stage == "clip"]
+    known = plan.start == "mini" and bundles.open_bundle("mini").has("image_encoder")
+    assert all(known or min(encoders) < i for i in reads), (
+        "captions are found by an image encoder that has learned"
+    )
     family.Order(**{**plan.people, "framings": tuple(plan.people.get("framings", ()))})
 
 

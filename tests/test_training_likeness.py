@@ -1,6 +1,7 @@
 """The likeness stage: face models say the same as layers, gradients go through them, and faces become more like."""
 
 import json
+import random
 import sys
 
 import numpy as np
@@ -18,11 +19,12 @@ from instantid.errors import BundleError, InvalidRequest
 from instantid.face_measures import align
 from instantid.faces import find_face
 from instantid.images import open_image
-from instantid.training.clip import ClipTask
+from instantid.training.clip import ClipTask, fresh_image_encoder
 from instantid.training.clip import Options as clip_options
 from instantid.training.denoising import Denoiser
 from instantid.training.likeness import LikenessTask, Options
 from instantid.training.loop import train
+from instantid.training.memory import spare
 from instantid.training.prepared import Prepared
 from instantid.training.recogniser import Recogniser, aligned
 from instantid.training.settings import Settings
@@ -167,6 +169,32 @@ def test_captions_are_found_in_what_they_are_of(bundle, prepared, tmp_path):
     figures = make_task(bundle, prepared, with_base=True, wording=2.0, drop_text=0.0)([0, 1, 2])
     alone = make_task(bundle, prepared, with_base=True, drop_text=0.0)([0, 1, 2])
     assert "read" in figures and "read" not in alone and torch.isfinite(figures["loss"])
+
+
+def test_checkpointing_changes_nothing_that_is_learned(bundle, prepared):
+    """Attention is worked out anew on the way back, when the adapter's strength may be another one."""
+    slopes = []
+    for spared in (False, True):
+        task = make_task(bundle, prepared, with_base=True, text_encoder=False, plain=0.5)
+        if spared:
+            spare(task, Settings(checkpointing=True, device="cpu"))
+        task.train()
+        for seed in range(6):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            task([0, 1, 2, 3])["loss"].backward()
+        slopes.append(
+            {name: weight.grad for name, weight in task.named_parameters() if weight.grad is not None}
+        )
+    assert set(slopes[0]) == set(slopes[1]) and len(slopes[0]) > 100
+    for name, slope in slopes[0].items():
+        assert torch.allclose(slope, slopes[1][name], rtol=1e-3, atol=1e-5), name
+
+
+def test_an_image_encoder_of_another_space_is_refused(bundle, prepared):
+    fresh_image_encoder(48).save_pretrained(bundle / "image_encoder")
+    with pytest.raises(BundleError, match="gives 48 numbers"):
+        make_task(bundle, prepared, wording=1.0)
 
 
 def test_other_face_models_than_the_data_s_are_refused(tmp_path, opencv_folder):  # noqa: F811

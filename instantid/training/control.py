@@ -3,6 +3,7 @@ is (Zhang et al. 2023, 2302.05543; xinsir/controlnet-union-sdxl-1.0).
 """
 
 import inspect
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -104,9 +105,9 @@ class ControlTask(nn.Module):
         dropped = torch.rand(len(chosen), device=latents.device) < self._options.drop_text
         conditions = without_text(conditions, denoiser.read([""]), dropped)
         # Drawn once: a net reads each set of kinds by itself, and a few pictures take nearly as long as many.
-        drawn = _some(self._options.kinds)
+        drawn = random.sample(self._options.kinds, random.randint(1, len(self._options.kinds)))
         own = [self._kinds(i) for i in chosen]
-        told = [tuple(kind for kind in drawn if kind in kinds) or _some(kinds) for kinds in own]
+        told = [tuple(kind for kind in kinds if kind in drawn) or _some(kinds) for kinds in own]
         return {
             "loss": denoiser.loss(latents, self._guided(conditions, chosen, told, vary=True), self._options)
         }

@@ -111,6 +111,11 @@ class Denoiser(nn.Module):
         sizes = None if records is None else self._sizes(records).to(self.unet.device)
         return Conditions(hidden=torch.cat([first, second], dim=-1), pooled=pooled, sizes=sizes)
 
+    @torch.no_grad()
+    def pooled(self, texts: Sequence[str]) -> torch.Tensor:
+        """(n, p): what the second text encoder says of texts in all."""
+        return self._heard(texts, self.pipeline.tokenizer_2, self.text_encoder_2, self._second_said)[1]
+
     def _heard(
         self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, encoder: nn.Module, memo: _Memo
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -151,7 +156,11 @@ class Denoiser(nn.Module):
 
     def decode(self, latents: torch.Tensor) -> np.ndarray:
         """Latents (b, c, h, w) → pictures (b, s, s, 3) uint8."""
-        return as_pictures(self.vae.decode(latents / self.vae.config.scaling_factor).sample)
+        return as_pictures(self.pixels(latents))
+
+    def pixels(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents (b, c, h, w) → (b, 3, s, s), about -1 to 1."""
+        return self.vae.decode(latents / self.vae.config.scaling_factor).sample
 
     def timesteps(self, count: int, strongest: float) -> torch.Tensor:
         """Drawn from the strongest share of the noise schedule; of 0, the strongest one."""
@@ -265,11 +274,13 @@ class Denoiser(nn.Module):
         learning = torch.is_grad_enabled()
         for i, step in enumerate(scheduler.timesteps[:until]):
             scaled, at = scheduler.scale_model_input(latents, step), step.to(device).expand(b)
-            with torch.no_grad():
-                away = self.predict(scaled, at, against).float()
             with torch.set_grad_enabled(learning and i == until - 1):
-                towards = self.predict(scaled, at, conditions).float()
-                made = scheduler.step(away + guidance * (towards - away), step, latents)
+                predicted = self.predict(scaled, at, conditions).float()
+                if guidance != 1:
+                    with torch.no_grad():
+                        away = self.predict(scaled, at, against).float()
+                    predicted = away + guidance * (predicted - away)
+                made = scheduler.step(predicted, step, latents)
             latents = made.prev_sample
         return made.pred_original_sample
 

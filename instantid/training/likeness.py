@@ -29,7 +29,6 @@ from .wording import Wording
 RIVALS = 256  # other faces, among which a painted one is to be told
 WARMTH = 0.1  # of the cosines, where they are told apart
 TOLD_APART = 0.2  # weight of that, beside the cosine
-ADAPTER_OFF = 0.25  # share of batches. IdentityNet is always on: without it nobody says where the face is
 MIXED = 0.6  # usual share of another person in a stranger
 LEAST_MEAN = 0.2  # least part that a stranger has of what all rendered people have in common
 
@@ -58,7 +57,8 @@ class LikenessTask(IdentityTask):
     """Learns to paint whom the face model recognises.
 
     Args:
-        bundle: whose face models judge; the data must have been prepared with them.
+        bundle: whose face models judge; the data must have been prepared with them, of which only the length of the
+            embeddings is checked.
     """
 
     name = "likeness"
@@ -77,6 +77,7 @@ class LikenessTask(IdentityTask):
             )
         self._recogniser = Recogniser(finder.recognition_file)
         self._known = F.normalize(torch.from_numpy(prepared.embeddings[self._chosen]), dim=1)
+        self._mean = self._known.mean(dim=0)
         self._whose = torch.from_numpy(prepared.persons[self._chosen])
         self._wording = None
         if options.wording:
@@ -105,18 +106,21 @@ class LikenessTask(IdentityTask):
         return {"loss": loss, **found}
 
     def _lead(self, chosen: np.ndarray, faces: torch.Tensor, texts: Sequence[str]) -> torch.Tensor:
-        """What pictures of these faces are on their way to after some of their steps, (b, 3, s, s) about -1 to 1."""
+        """What pictures of these faces are on their way to after some of their steps, (b, 3, s, s) about -1 to 1.
+
+        The adapter is as strong as in the rest of the batch: checkpointing works both out anew. IdentityNet is always
+        on, for without it nobody says where the face is.
+        """
         denoiser, options = self.denoiser, self._options
-        self._attend(float(random.random() >= ADAPTER_OFF))
         given = self.conditions(denoiser.read(texts), faces, chosen, net=1.0)
         against = self.conditions(denoiser.read([""] * len(texts)), torch.zeros_like(faces), chosen, net=1.0)
         until = random.randint(1, options.steps)
         latents = denoiser.lead(given, against, options.steps, options.guidance, until)
-        return denoiser.vae.decode(latents / denoiser.vae.config.scaling_factor).sample
+        return denoiser.pixels(latents)
 
     def _strange(self, faces: torch.Tensor) -> torch.Tensor:
         """(b, d) raw embeddings, some of them mixed with other people's, as long as they were."""
-        count, mean = len(faces), self._known.mean(dim=0)
+        count, mean = len(faces), self._mean
         lengths = faces.norm(dim=1, keepdim=True)
         others = self._known[torch.randint(len(self._known), (count,))]
         nearness = LEAST_MEAN + (1 - LEAST_MEAN) * torch.rand(count, 1)
@@ -137,7 +141,8 @@ class LikenessTask(IdentityTask):
         others = torch.randint(len(self._known), (RIVALS,))
         whose = torch.from_numpy(self._prepared.persons[chosen])
         own = (whose[:, None] == self._whose[others][None]) & (whose >= 0)[:, None]
-        rivals = (seen @ self._known[others].to(seen).T).masked_fill(own.to(seen.device), -1)
+        with torch.autocast(seen.device.type, enabled=False):  # a tenth of a cosine is much
+            rivals = (seen @ self._known[others].to(seen).T).masked_fill(own.to(seen.device), -1)
         among = torch.cat([like[:, None], rivals], dim=1) / WARMTH
         missed = F.cross_entropy(among, torch.zeros(len(among), dtype=torch.long, device=among.device))
         figures = {"like": like.detach().mean(), "above": (like[:, None] > rivals).float().mean()}

@@ -36,7 +36,7 @@ class Recogniser(nn.Module):
         except ImportError as error:
             raise InvalidRequest(
                 "Learning by likeness takes gradients through the face model, by onnx2torch, which is not installed "
-                "here. Run: pip install onnx2torch"
+                "here. Run: pip install --no-deps onnx2torch==1.5.15"
             ) from error
         try:
             model = onnx.load(str(file))
@@ -64,7 +64,11 @@ class Recogniser(nn.Module):
 
 
 def aligned(pictures: torch.Tensor, keypoints: np.ndarray) -> torch.Tensor:
-    """`face_measures.align` that gradients go through: (b, 3, h, w) → (b, 3, 112, 112), clipped to -1 … 1."""
+    """The crop that the face models read, and gradients go through: (b, 3, h, w) → (b, 3, 112, 112), clipped to
+    -1 … 1. In float32: half precision moves it by a pixel's part.
+
+    As there, a face that is larger is read at every so many pixels, and only these are told how to become more like.
+    """
     height, width = pictures.shape[-2:]
     size, half, turns = np.array([width, height]), (SIDE - 1) / 2, []
     for points in keypoints:
@@ -74,6 +78,7 @@ def aligned(pictures: torch.Tensor, keypoints: np.ndarray) -> torch.Tensor:
         shift = (2 * (back @ (half, half, 1)) + 1) / size - 1
         turns.append(np.concatenate([scale, shift[:, None]], axis=1))
     theta = torch.from_numpy(np.stack(turns)).float().to(pictures.device)
-    places = F.affine_grid(theta, (len(pictures), 3, SIDE, SIDE), align_corners=False)
-    faces = F.grid_sample(pictures.float(), places, padding_mode="border", align_corners=False)
+    with torch.autocast(pictures.device.type, enabled=False):
+        places = F.affine_grid(theta, (len(pictures), 3, SIDE, SIDE), align_corners=False)
+        faces = F.grid_sample(pictures.float(), places, padding_mode="border", align_corners=False)
     return faces.clamp(-1, 1)

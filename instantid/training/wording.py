@@ -13,6 +13,7 @@ from transformers import CLIPImageProcessor
 
 from .. import loading
 from ..bundles import Bundle
+from ..errors import BundleError
 from .denoising import Denoiser
 
 RIVALS = 512  # other captions, among which a picture's is to be found
@@ -27,12 +28,19 @@ class Wording(nn.Module):
         captions: from which rivals are drawn.
 
     Raises:
-        BundleError: the bundle has no image encoder.
+        BundleError: the bundle has no image encoder, or one that does not go with its text encoder.
     """
 
     def __init__(self, bundle: Bundle, denoiser: Denoiser, captions: Sequence[str]):
         super().__init__()
-        self.encoder = loading.load_image_encoder(bundle, torch.float32).requires_grad_(False)
+        self.encoder = loading.load_image_encoder(bundle, torch.float32)
+        wide, wanted = self.encoder.config.projection_dim, denoiser.text_encoder_2.config.projection_dim
+        if wide != wanted:
+            raise BundleError(
+                f"The image encoder of {bundle.folder} gives {wide} numbers for a picture, its second text encoder "
+                f"{wanted} for a text: captions cannot be found in pictures. Use the one that was trained with it, "
+                "or leave wording at 0."
+            )
         self._denoiser = [denoiser]  # in a list: its weights are the task's
         self._captions = sorted(set(captions))
         usual = CLIPImageProcessor()
@@ -40,7 +48,8 @@ class Wording(nn.Module):
             self.register_buffer(name, torch.tensor(numbers)[:, None, None], persistent=False)
 
     def forward(self, pictures: torch.Tensor, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(b, 3, s, s), about -1 to 1, and a caption each → how little it is found there, and how often it is."""
+        """(b, 3, s, s), about -1 to 1, and a caption each → how little it is found there, and what share of other
+        captions is found less."""
         side = self.encoder.config.image_size
         values = F.interpolate(
             (pictures.float().clamp(-1, 1) + 1) / 2, (side, side), mode="bilinear", antialias=True
@@ -48,12 +57,15 @@ class Wording(nn.Module):
         seen = F.normalize(self.encoder((values - self.middle) / self.scale).image_embeds.float(), dim=1)
         drawn = torch.randint(len(self._captions), (RIVALS,)).tolist()
         rivals = [self._captions[i] for i in drawn]
-        both = F.normalize(self._denoiser[0].read([*captions, *rivals]).pooled.float(), dim=1)
-        own = (seen * both[: len(seen)]).sum(dim=1, keepdim=True)
-        others = seen @ both[len(seen) :].T
+        own, others = (
+            F.normalize(self._denoiser[0].pooled(texts).float(), dim=1) for texts in (captions, rivals)
+        )
         same = torch.tensor(
             [[rival == caption for rival in rivals] for caption in captions], device=seen.device
         )
-        among = torch.cat([own, others.masked_fill(same, -1)], dim=1) / WARMTH
+        with torch.autocast(seen.device.type, enabled=False):  # a twentieth of a cosine is much
+            found = (seen * own).sum(dim=1, keepdim=True)
+            less = (seen @ others.T).masked_fill(same, -1)
+        among = torch.cat([found, less], dim=1) / WARMTH
         missed = F.cross_entropy(among, torch.zeros(len(seen), dtype=torch.long, device=seen.device))
-        return missed, (own > among[:, 1:] * WARMTH).float().mean()
+        return missed, (found > less).float().mean()
