@@ -206,7 +206,7 @@ def test_other_face_models_than_the_data_s_are_refused(tmp_path, opencv_folder):
 
 def test_what_is_missing_is_named(bundle, prepared, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx2torch", None)
-    with pytest.raises(InvalidRequest, match="pip install onnx2torch"):
+    with pytest.raises(InvalidRequest, match=r"pip install --no-deps onnx2torch==1\.5"):
         make_task(bundle, prepared)
 
 
