@@ -59,6 +59,11 @@ class LikenessTask(IdentityTask):
     Args:
         bundle: whose face models judge; the data must have been prepared with them, of which only the length of the
             embeddings is checked.
+
+    Raises:
+        BundleError: they make embeddings of another length, or cannot be converted; or wording wants an image encoder
+            and there is none that fits.
+        InvalidRequest: onnx2torch is not installed.
     """
 
     name = "likeness"
