@@ -153,10 +153,11 @@ def acts_in(
     """
     if mode == "whole image":
         return lambda name: True
-    blocks = blocks or _as_in_sdxl(unet)
-    parts = {"style": blocks.style, "layout": blocks.layout}.get(mode, blocks.style + blocks.layout)
-    for part in parts:
-        if not any(name.startswith(f"{part}.") for name in unet.attn_processors):
+    told = blocks or _as_in_sdxl(unet)
+    parts = {"style": told.style, "layout": told.layout}.get(mode, told.style + told.layout)
+    names = list(unet.attn_processors) if blocks else []  # all modules are walked for it
+    for part in parts if blocks else ():
+        if not any(name.startswith(f"{part}.") for name in names):
             raise BundleError(
                 f"The bundle's style_blocks name {part}, but no attention of its UNet is called so. Names are like "
                 "up_blocks.0.attentions.1, or the beginning of one up to a dot."

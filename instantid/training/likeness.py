@@ -8,6 +8,7 @@ model's likeness goes back through the last one: the identity loss of PuLID (240
 
 import random
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from .loop import Figures
 from .prepared import Prepared
 from .recogniser import Recogniser
 from .settings import Count, Share
+from .telling_apart import told_apart
 from .wording import Wording
 
 RIVALS = 256  # other faces, among which a painted one is to be told
@@ -83,7 +85,6 @@ class LikenessTask(IdentityTask):
         self._recogniser = Recogniser(finder.recognition_file)
         self._known = F.normalize(torch.from_numpy(prepared.embeddings[self._chosen]), dim=1)
         self._mean = self._known.mean(dim=0)
-        self._whose = torch.from_numpy(prepared.persons[self._chosen])
         self._wording = None
         if options.wording:
             captions = [_in_full(prepared.records[i]) for i in self._chosen]
@@ -98,15 +99,12 @@ class LikenessTask(IdentityTask):
         faces = self._strange(torch.stack([self._embedding(i) for i in chosen])).to(self.denoiser.unet.device)
         texts = [_in_full(prepared.records[i]) for i in chosen]
         told = torch.rand(count) >= options.drop_text
-        made = self._lead(
-            chosen, faces, [text if heard else "" for text, heard in zip(texts, told, strict=True)]
-        )
+        heard = [text if is_told else "" for text, is_told in zip(texts, told, strict=True)]
+        made = self._lead(chosen, faces, heard)
         unlike, found = self._unlike(made, faces, chosen)
         loss = figures["loss"] + options.likeness * unlike
         if self._wording and told.any():
-            missed, read = self._wording(
-                made[told], [text for text, heard in zip(texts, told, strict=True) if heard]
-            )
+            missed, read = self._wording(made[told], list(compress(texts, told)))
             loss, found = loss + options.wording * missed, found | {"read": read}
         return {"loss": loss, **found}
 
@@ -142,16 +140,12 @@ class LikenessTask(IdentityTask):
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """How little pictures are of the faces told, in all and among others; and figures of both."""
         seen = F.normalize(self._recogniser(made, self._prepared.keypoints[chosen]), dim=1)
-        like = (seen * F.normalize(faces, dim=1)).sum(dim=1)
-        others = torch.randint(len(self._known), (RIVALS,))
-        whose = torch.from_numpy(self._prepared.persons[chosen])
-        own = (whose[:, None] == self._whose[others][None]) & (whose >= 0)[:, None]
-        with torch.autocast(seen.device.type, enabled=False):  # a tenth of a cosine is much
-            rivals = (seen @ self._known[others].to(seen).T).masked_fill(own.to(seen.device), -1)
-        among = torch.cat([like[:, None], rivals], dim=1) / WARMTH
-        missed = F.cross_entropy(among, torch.zeros(len(among), dtype=torch.long, device=among.device))
-        figures = {"like": like.detach().mean(), "above": (like[:, None] > rivals).float().mean()}
-        return (1 - like).mean() + TOLD_APART * missed, figures
+        others, persons = torch.randint(len(self._known), (RIVALS,)), self._prepared.persons
+        whose = persons[chosen][:, None]
+        own = torch.from_numpy((whose == persons[self._chosen[others.numpy()]]) & (whose >= 0))
+        rivals = self._known[others].to(seen.device)
+        like, missed, above = told_apart(seen, F.normalize(faces, dim=1), rivals, own, WARMTH)
+        return (1 - like).mean() + TOLD_APART * missed, {"like": like.detach().mean(), "above": above}
 
 
 def _in_full(record: dict) -> str:

@@ -107,6 +107,7 @@ class StyleTask(nn.Module):
         self._prepared, self._chosen, self._shown, self._options = prepared, chosen, shown, options
         self._blocks = options.blocks or opened.style_blocks
         self._modes = tuple(mode for mode, share in options.modes.items() if share > 0)
+        self._acts = {mode: acts_in(denoiser.unet, mode, self._blocks) for mode in self._modes}
         self._silence()
         self._looks = self._sorted_by_look()
 
@@ -157,16 +158,15 @@ class StyleTask(nn.Module):
 
     def _act(self, mode: StyleMode | None) -> None:
         """Let the adapter act where that mode does; None: nowhere."""
-        acts = acts_in(self.denoiser.unet, mode, self._blocks) if mode else lambda name: False
+        acts = self._acts[mode] if mode else lambda name: False
         for name, processor in _processors(self.denoiser.unet):
             processor.scale = [1.0 if acts(name) else 0.0]
 
     @torch.no_grad()
     def _silence(self) -> None:
         """Where no mode acts, zeros that stay."""
-        acting = [acts_in(self.denoiser.unet, mode, self._blocks) for mode in self._modes]
         for name, processor in _processors(self.denoiser.unet):
-            if not any(acts(name) for acts in acting):
+            if not any(acts(name) for acts in self._acts.values()):
                 for layer in (processor.to_k_ip[0], processor.to_v_ip[0]):
                     layer.requires_grad_(False).weight.zero_()
 

@@ -15,6 +15,7 @@ from .. import loading
 from ..bundles import Bundle
 from ..errors import BundleError
 from .denoising import Denoiser
+from .telling_apart import told_apart
 
 RIVALS = 512  # other captions, among which a picture's is to be found
 WARMTH = 0.05  # of the cosines, where they are told apart
@@ -60,12 +61,6 @@ class Wording(nn.Module):
         own, others = (
             F.normalize(self._denoiser[0].pooled(texts).float(), dim=1) for texts in (captions, rivals)
         )
-        same = torch.tensor(
-            [[rival == caption for rival in rivals] for caption in captions], device=seen.device
-        )
-        with torch.autocast(seen.device.type, enabled=False):  # a twentieth of a cosine is much
-            found = (seen * own).sum(dim=1, keepdim=True)
-            less = (seen @ others.T).masked_fill(same, -1)
-        among = torch.cat([found, less], dim=1) / WARMTH
-        missed = F.cross_entropy(among, torch.zeros(len(seen), dtype=torch.long, device=seen.device))
-        return missed, (found > less).float().mean()
+        same = torch.tensor([[rival == caption for rival in rivals] for caption in captions])
+        _, missed, share = told_apart(seen, own, others, same, WARMTH)
+        return missed, share
