@@ -82,7 +82,7 @@ TIPS = """
 - **Not like the person?** Under *Likeness*, raise *IdentityNet strength* first, then *Image adapter strength*; or
   use a larger, sharper photo, or add a second one.
 - **Prompt ignored?** Lower *Image adapter strength*, then *IdentityNet strength*.
-- **Colours burnt or too strong?** Lower *Guidance scale* to 3–4, then *Image adapter strength*. *Quality* has
+- **Colours burnt or too strong?** Lower *Guidance scale* (SDXL: to 3–4), then *Image adapter strength*. *Quality* has
   remedies for what is left.
 - **Face too small or turned wrong?** The face takes its place, size and angle from the pose photo:
   choose one with a larger face, turned the way you want. *Face detail* repairs small ones.
