@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,9 +153,9 @@ def test_a_picture_has_the_maps_of_what_is_known_of_it(prepared, tiny):
 def test_what_is_trained_is_what_the_engine_runs(bundle, prepared, kinds):
     """Each picture of a mixed batch gets what the engine's `Nets` would give it, alone, with and without a prompt."""
     task = task_for(bundle, prepared, *(kinds if len(kinds) == 1 else ()))
-    shake(task.net)
+    shake(task.guide.net)
     chosen, told = [0, 1, 2, 3], [kinds, tuple(task._options.kinds), kinds, kinds]
-    conditions = task._guided(task.denoiser.read(["a square"] * 4), chosen, told)
+    conditions = task.guide.guided(task.denoiser.read(["a square"] * 4), chosen, told)
     noisy, timesteps = torch.randn(4, 4, 8, 8), torch.tensor([10, 400, 700, 990])
     added = {"text_embeds": conditions.pooled, "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]] * 4)}
     with torch.no_grad():
@@ -162,14 +163,14 @@ def test_what_is_trained_is_what_the_engine_runs(bundle, prepared, kinds):
     task.save(bundle)
     union = len(task._options.kinds) > 1
     kind = ControlNetUnionModel if union else ControlNetModel
-    net = kind.from_pretrained(bundle / bundles.open_bundle(bundle).sources[task._part])
+    net = kind.from_pretrained(bundle / bundles.open_bundle(bundle).sources[task.guide.part])
     for row in range(4):
         guides = [
             Guide(name=name, net=net, map=None, strength=1.0, kind=UNION_KINDS[name] if union else None)
             for name in told[row]
         ]
         maps = [
-            torch.from_numpy(task._maps.draw(name, chosen[row], Control()) / 255).float()
+            torch.from_numpy(task.guide.maps.draw(name, chosen[row], Control()) / 255).float()
             for name in told[row]
         ]
         maps = [map_.permute(2, 0, 1).expand(2, -1, -1, -1) for map_ in maps]
@@ -191,17 +192,32 @@ def test_what_is_trained_is_what_the_engine_runs(bundle, prepared, kinds):
         assert theirs.abs().max() > 1e-3
 
 
+def test_what_controlnets_say_already_stays_said(bundle, prepared):
+    task = task_for(bundle, prepared)
+    shake(task.guide.net)
+    conditions = task.denoiser.read(["a square"] * 2)
+    noisy, timesteps = torch.randn(2, 4, 8, 8), torch.tensor([10, 700])
+    added = task.denoiser.beside(noisy, conditions)
+    kinds = [("canny",), ("pose", "depth")]
+    with torch.no_grad():
+        alone, middle = task.guide.guided(conditions, [0, 1], kinds).residuals(noisy, timesteps, added)
+        before = replace(conditions, residuals=lambda *_: ([level + 1 for level in alone], middle + 2))
+        down, both = task.guide.guided(before, [0, 1], kinds).residuals(noisy, timesteps, added)
+    assert all(torch.allclose(said, 2 * own + 1, atol=1e-5) for said, own in zip(down, alone, strict=True))
+    assert torch.allclose(both, 2 * middle + 2, atol=1e-5)
+
+
 @pytest.mark.parametrize("kinds", [("canny",), ()])
 def test_a_fresh_net_adds_nothing_and_is_the_same_each_time(bundle, prepared, kinds):
     task = task_for(bundle, prepared, *kinds)
-    conditions = task._guided(task.denoiser.read(["", ""]), [0, 1], [task._options.kinds] * 2)
+    conditions = task.guide.guided(task.denoiser.read(["", ""]), [0, 1], [task._options.kinds] * 2)
     noisy, timesteps = torch.randn(2, 4, 8, 8), torch.tensor([10, 400])
     with torch.no_grad():
         guided = task.denoiser.predict(noisy, timesteps, conditions)
         assert torch.equal(guided, task.denoiser.predict(noisy, timesteps, task.denoiser.read(["", ""])))
     torch.manual_seed(99)
-    again = task_for(bundle, prepared, *kinds).net.state_dict()
-    assert all(torch.equal(tensor, again[name]) for name, tensor in task.net.state_dict().items())
+    again = task_for(bundle, prepared, *kinds).guide.net.state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in task.guide.net.state_dict().items())
     # It begins as the UNet, in what it makes of latents and of the picture's size.
     unet = task.denoiser.unet.state_dict()
     for name in ("conv_in.weight", "add_embedding.linear_1.weight", "mid_block.resnets.0.conv1.weight"):
@@ -219,7 +235,7 @@ def test_it_learns_with_the_unet_as_it_was_and_goes_on_with_what_it_wrote(bundle
     assert all(torch.equal(weight, before[name]) for name, weight in task.denoiser.unet.state_dict().items())
     task.save(bundle)
     again = task_for(bundle, prepared, "depth", fresh=False)
-    written, learned = again.net.state_dict(), task.net.state_dict()
+    written, learned = again.guide.net.state_dict(), task.guide.net.state_dict()
     assert all(torch.equal(written[name], learned[name]) for name in learned)
     torch.manual_seed(0)
     loss = task([0, 1])["loss"]
@@ -230,31 +246,33 @@ def test_it_learns_with_the_unet_as_it_was_and_goes_on_with_what_it_wrote(bundle
 
 def test_all_of_a_union_model_learns(bundle, prepared):
     task = task_for(bundle, prepared)
-    shake(task.net)
+    shake(task.guide.net)
     torch.manual_seed(0)
     task(range(8))["loss"].backward()
     # Keys and queries alone have nothing to do: each token looks at itself.
     idle = {
-        name for name, weight in task.net.named_parameters() if weight.grad is None or not weight.grad.any()
+        name
+        for name, weight in task.guide.net.named_parameters()
+        if weight.grad is None or not weight.grad.any()
     }
     assert not idle
-    before = {name: weight.clone() for name, weight in task.net.named_parameters()}
+    before = {name: weight.clone() for name, weight in task.guide.net.named_parameters()}
     learn(task, 1)
-    assert all(not torch.equal(weight, before[name]) for name, weight in task.net.named_parameters())
+    assert all(not torch.equal(weight, before[name]) for name, weight in task.guide.net.named_parameters())
 
 
 def test_the_union_model_takes_the_place_of_single_nets_and_the_engine_follows_it(bundle, prepared, face):
     described = json.loads((bundle / "bundle.json").read_text())
     assert set(described["controlnets"]) == {"canny", "pose", "depth"}
     task = task_for(bundle, prepared)
-    shake(task.net)
+    shake(task.guide.net)
     task.save(bundle)
     opened = bundles.open_bundle(bundle)
     assert opened.controlnets == {"union": "controlnets/union"}
     assert {net_part(opened, kind) for kind in UNION_KINDS} == {"controlnets.union"}
     assert opened.licences["controlnets.union"] == mini.LICENCE and "controlnets.pose" not in opened.licences
     engine = Engine.load(bundle)
-    map_ = {"image": Image.fromarray(task._maps.draw("depth", 0, Control()))}
+    map_ = {"image": Image.fromarray(task.guide.maps.draw("depth", 0, Control()))}
     asked = Request(people=[{"references": [face]}], seed=1, steps=2, width=64, height=64)
     plain = engine.generate(asked).images[0]
     guided = engine.generate(

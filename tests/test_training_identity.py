@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from small_family import make_bundle, make_prepared
 
-from instantid import Engine, Face, Person, Request, branches, bundles, loading
+from instantid import Engine, Face, Person, Photo, Request, branches, bundles, loading
 from instantid.adapter_file import check_fit, read_adapter
 from instantid.errors import InvalidRequest
+from instantid.request import Control
 from instantid.training import adapters
 from instantid.training.identity import IdentityTask, Options
 from instantid.training.loop import train
@@ -141,6 +143,33 @@ def test_what_is_placed_stays_and_the_unet_and_its_adapter_learn(bundle, prepare
 def test_placed_is_refused_where_nothing_would_learn_from_it(bundle, prepared, options):
     with pytest.raises(InvalidRequest, match="with_base: true, fresh: false"):
         make_task(bundle, prepared, placed=True, **options)
+
+
+def test_a_union_controlnet_learns_along_and_the_engine_hears_it(bundle, prepared, tmp_path):
+    options = {"with_base": True, "guided": 1.0, "plain": 0.0}
+    list(train(make_task(bundle, prepared, **options), QUICK, tmp_path / "run", bundle))
+    engine = Engine.load(bundle)
+    assert engine.bundle.controlnets == {"union": "controlnets/union"}
+    face = Face(prepared.embeddings[0], prepared.keypoints[0], prepared.boxes[0])
+    edges = np.zeros((64, 64, 3), np.uint8)
+    edges[20:24] = 255
+    request = Request(people=[Person(references=[face])], prompt="person", seed=1, steps=2)
+    control = {"canny": Control(strength=1.0, map=Photo(image=Image.fromarray(edges)))}
+    plain, guided = (
+        np.asarray(engine.generate(each).images[0])
+        for each in (request, request.model_copy(update={"controls": control}))
+    )
+    assert not np.array_equal(plain, guided)
+    # Trained on, it goes on with the net that it wrote.
+    task = make_task(bundle, prepared, fresh=False, **options)
+    written = load_file(bundle / "controlnets" / "union" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(tensor, written[name]) for name, tensor in task.guide.net.state_dict().items())
+    assert task.sheet().size == (3 * 66 - 2, 6 * 66 - 2)
+
+
+def test_maps_are_for_a_base_that_learns_along(bundle, prepared):
+    with pytest.raises(InvalidRequest, match="with_base: true"):
+        make_task(bundle, prepared, guided=0.5)
 
 
 def test_the_loss_falls_where_there_is_little_to_learn(bundle, prepared, tmp_path):

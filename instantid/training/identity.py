@@ -29,6 +29,7 @@ from .face_conditions import twice, with_faces
 from .face_regression import photos
 from .foretelling import Foretelling
 from .loop import Figures
+from .map_conditions import ALL_KINDS, MapConditions, part_of
 from .prepared import Prepared
 from .settings import Share
 from .sheets import lay_out
@@ -79,6 +80,11 @@ class Options(Noise):
         description="With the base: IdentityNet and projector stay as the placing stage left them, the UNet learns "
         "to hear them.",
     )
+    guided: Share = Field(
+        0.0,
+        description="With the base: share of batches that are shown edges, depth and skeletons, too, and the "
+        "bundle's Union ControlNet learns along: a small UNet that stays as it is hardly hears one.",
+    )
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
 
 
@@ -103,6 +109,11 @@ class IdentityTask(nn.Module):
                 "placed is for a base that learns from an IdentityNet that knows faces already: choose "
                 "with_base: true, fresh: false."
             )
+        if options.guided and not options.with_base:
+            raise InvalidRequest(
+                "guided is for a base that learns along: choose with_base: true. For a base that stays as it is "
+                "there is the control stage."
+            )
         if options.foretold and not denoiser.by_velocity:
             raise InvalidRequest(
                 "What is foretold is learned out of noise alone, which tells a base that predicts noise nothing. "
@@ -111,6 +122,10 @@ class IdentityTask(nn.Module):
         weights = _adapter(bundle, denoiser, prepared, options)
         if options.fresh:
             denoiser.identitynet = begin_controlnet(denoiser.unet, denoiser.vae, IdentityNet)
+        self.guide = None
+        if options.guided:
+            fresh = not bundles.open_bundle(bundle).has(part_of(ALL_KINDS))
+            self.guide = MapConditions(bundle, denoiser, prepared, ALL_KINDS, fresh=fresh)
         branches.attach(denoiser.pipeline, [weights])
         denoiser.requires_grad_(False)
         denoiser.identitynet.requires_grad_(not options.placed)
@@ -156,6 +171,8 @@ class IdentityTask(nn.Module):
         given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0 and not told)
         if told:
             given = self._in_its_place(given, *self._foretelling.latents(chosen, faces.cpu().numpy()))
+        if random.random() < options.guided:
+            given = self.guide.guided(given, chosen, self.guide.drawn(chosen), vary=True)
         return {"loss": denoiser.loss(latents, given, options, where)}
 
     def _foretold(self, chosen: np.ndarray) -> Figures:
@@ -192,7 +209,8 @@ class IdentityTask(nn.Module):
         return {"loss": error + apart, "apart": apart}
 
     def sheet(self) -> Image.Image:
-        """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none."""
+        """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none; and
+        with both and all maps."""
         records = [self._prepared.records[i] for i in self._shown]
         texts = [record["captions"].get("terse", record["caption"]) for record in records]
         told, empty = self.denoiser.read(texts), self.denoiser.read([""] * len(texts))
@@ -204,10 +222,17 @@ class IdentityTask(nn.Module):
             against = self.conditions(empty, torch.zeros_like(faces), self._shown, net)
             rows += [*self.denoiser.paint(given, against)]
         self._attend(1.0)
+        if self.guide:
+            every = [self.guide.kinds_of(i) for i in self._shown]
+            given = self.conditions(told, faces, self._shown, 1.0)
+            against = self.conditions(empty, torch.zeros_like(faces), self._shown, 1.0)
+            both = (self.guide.guided(each, self._shown, every) for each in (given, against))
+            rows += [*self.denoiser.paint(*both)]
         return lay_out(rows, columns=len(texts))
 
     def save(self, bundle: Path) -> None:
-        """Write ip-adapter.bin and ControlNetModel; with the base, also base/unet and base/text_encoder."""
+        """Write ip-adapter.bin and ControlNetModel; with the base, also base/unet and base/text_encoder;
+        where maps were shown, controlnets/union."""
         denoiser = self.denoiser
         fresh = self._options.fresh
         torch.save(published(denoiser.unet), bundle / ADAPTER)
@@ -219,6 +244,8 @@ class IdentityTask(nn.Module):
             if self._options.text_encoder:
                 models["text_encoder"] = denoiser.text_encoder
             write_base(bundle, models)
+        if self.guide:
+            self.guide.save(bundle)
 
     def _inside(self, chosen: np.ndarray, latents: torch.Tensor) -> torch.Tensor:
         """(b, 1, h, w): 1 where a latent's middle lies in the picture's face box, else 0."""
