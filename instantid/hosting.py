@@ -36,7 +36,7 @@ def choose_bundle() -> tuple[str, str]:
     except InstantIDError as error:  # a damaged lock file must not keep `mini` from running
         return "mini", f"the published weights cannot be used: {error}"
     if missing:
-        return "mini", f"the published weights are not here: {sdxl.fetch_command()}"
+        return "mini", "the published weights are not here"
     import torch  # seconds: not before it has to be
 
     if not torch.cuda.is_available():

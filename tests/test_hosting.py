@@ -166,9 +166,11 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "instantid-studio"
 
 
-def test_without_published_weights_mini_is_chosen_and_the_fetch_command_told(cache):
+def test_without_published_weights_mini_is_chosen_and_the_fetch_command_told_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     name, why = hosting.choose_bundle()
-    assert name == "mini" and why.endswith("python -m instantid fetch --bundle sdxl")
+    assert name == "mini" and why == "the published weights are not here"
+    assert bundles.open_bundle(name).about.endswith("python -m instantid fetch --bundle sdxl")
 
 
 @pytest.mark.parametrize(("gpu", "name"), [(True, "sdxl"), (False, "mini")])

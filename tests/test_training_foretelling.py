@@ -120,7 +120,7 @@ def test_what_is_foretold_is_of_photos(prepared, tmp_path):
 def test_the_share_says_how_often(prepared, tmp_path, monkeypatch):
     task = _task(prepared, tmp_path, foretold=0.3)
     told = []
-    monkeypatch.setattr(task, "_foretold", lambda chosen: told.append(True) or {"loss": torch.zeros(())})
+    monkeypatch.setattr(task, "_foretold", lambda *arguments: told.append(True) or {"loss": torch.zeros(())})
     monkeypatch.setattr(task.denoiser, "loss", lambda *arguments: told.append(False) or torch.zeros(()))
     random.seed(0)
     for _ in range(200):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from small_family import make_bundle, make_prepared
 from test_faces import antelope, finder, insight, opencv_folder, scene  # noqa: F401  (fixtures)
 
-from instantid import bundles
+from instantid import Face, bundles
 from instantid.adapter_file import read_adapter
 from instantid.errors import BundleError, InvalidRequest
 from instantid.face_measures import align
@@ -138,6 +138,31 @@ def test_gradients_reach_the_unet_through_what_is_painted(bundle, prepared):
     made.square().mean().backward()
     learned = [name for name, weight in task.denoiser.unet.named_parameters() if weight.grad is not None]
     assert len(learned) > 50
+
+
+def test_without_identitynet_faces_are_looked_for_in_what_is_painted(bundle, prepared, monkeypatch):
+    """A detector says where; pictures without a face ask for nothing."""
+    task = make_task(bundle, prepared, painted=1.0)
+    monkeypatch.setattr(task, "_strengths", lambda: (1.0, 0.0))
+    painted, asked = [], []
+
+    def lead(*arguments, net):
+        painted.append(net)
+        return torch.zeros(3, 3, 64, 64, requires_grad=True)
+
+    def unlike(made, places, faces, chosen):
+        asked.append((len(made), places.tolist(), chosen.tolist()))
+        return made.sum() + 1, {"like": torch.tensor(0.5), "above": torch.tensor(0.9)}
+
+    monkeypatch.setattr(task, "_lead", lead)
+    monkeypatch.setattr(task, "_unlike", unlike)
+    face = Face(prepared.embeddings[0], prepared.keypoints[0], prepared.boxes[0])
+    for found, wanted in (([[], [face], []], {"loss", "alone"}), ([[], [], []], {"loss"})):
+        shown = iter(found)
+        monkeypatch.setattr(task._finder, "find", lambda picture, shown=shown: next(shown))
+        assert set(task([3, 4, 5])) == wanted
+    assert painted == [False, False]
+    assert asked == [(1, [prepared.keypoints[0].tolist()], [int(task._chosen[4])])]
 
 
 def test_strangers_are_as_long_as_faces_and_farther_from_the_mean(bundle, prepared):

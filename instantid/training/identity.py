@@ -64,7 +64,7 @@ class Options(Noise):
     references: int = Field(4, description="At most so many other pictures, averaged.")
     foretold: Share = Field(
         0.0,
-        description="Share of batches that learn, out of the strongest noise, what may be foretold of faces.",
+        description="Share of batches with faces that learn what may be foretold of them out of the strongest noise.",
     )
     soft: Share = Field(
         0.0,
@@ -150,21 +150,29 @@ class IdentityTask(nn.Module):
 
     def forward(self, indices: Sequence[int]) -> Figures:
         """The denoising loss of these pictures, each told whose face is where."""
+        return self._denoised(indices, self._strengths())
+
+    def _strengths(self) -> tuple[float, float]:
+        """Of adapter and IdentityNet in a batch. Drawn for all of it, and so alike in all processes."""
+        if self._options.with_base and random.random() < self._options.plain:
+            return 0.0, 0.0
+        [both] = random.choices(*WAYS)
+        return both
+
+    def _denoised(self, indices: Sequence[int], strengths: tuple[float, float]) -> Figures:
         chosen, denoiser, options = self._chosen[list(indices)], self.denoiser, self._options
-        if random.random() < options.foretold:
-            return self._foretold(chosen)
+        plain = strengths == (0, 0)
+        if not plain and random.random() < options.foretold:
+            return self._foretold(chosen, strengths)
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
         device, b = latents.device, len(chosen)
         records = [self._prepared.records[i] for i in chosen]
         conditions = denoiser.read([drawn_caption(record) for record in records], records)
         without = torch.rand(b, device=device) < options.drop_text
         conditions = without_text(conditions, denoiser.read([""]), without)
-        # What is drawn for the whole batch is drawn alike in all processes.
-        plain = options.with_base and random.random() < options.plain
         faces = torch.stack([self._embedding(i) for i in chosen]).to(device)
         faces = faces * (torch.rand(b, 1, device=device) >= options.drop_face)
-        [both] = random.choices(*WAYS)
-        adapter, net = (0.0, 0.0) if plain else both
+        adapter, net = strengths
         self._attend(adapter)
         where = None if plain else 1 + (options.face_weight - 1) * self._inside(chosen, latents)
         told = net > 0 and random.random() < options.told
@@ -175,7 +183,7 @@ class IdentityTask(nn.Module):
             given = self.guide.guided(given, chosen, self.guide.drawn(chosen), vary=True)
         return {"loss": denoiser.loss(latents, given, options, where)}
 
-    def _foretold(self, chosen: np.ndarray) -> Figures:
+    def _foretold(self, chosen: np.ndarray, strengths: tuple[float, float]) -> Figures:
         """The error of what is made of noise: beside that of each face, how far two faces in the same place
         differ otherwise than they should. What all faces have in common, most of the error, is no part of that."""
         denoiser, options = self.denoiser, self._options
@@ -191,7 +199,7 @@ class IdentityTask(nn.Module):
         latents, where = self._foretelling.latents(chosen, faces.numpy())
         device = denoiser.unet.device
         latents, where, faces = latents.to(device), where.to(device), faces.to(device)
-        [(adapter, net)] = random.choices(*WAYS)
+        adapter, net = strengths
         self._attend(adapter)
         told = net > 0 and random.random() < options.told
         given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0 and not told)

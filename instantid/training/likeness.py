@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from pydantic import Field
 from torch.nn import functional as F
 
@@ -20,6 +21,7 @@ from .. import bundles
 from ..errors import BundleError
 from ..faces import load_finder
 from . import identity
+from .autoencoder import as_pictures
 from .identity import IdentityTask
 from .loop import Figures
 from .prepared import Prepared
@@ -32,6 +34,7 @@ RIVALS = 256  # other faces, among which a painted one is to be told
 WARMTH = 0.1  # of the cosines, where they are told apart
 TOLD_APART = 0.2  # weight of that, beside the cosine
 MIXED = 0.6  # usual share of another person in a stranger
+ADAPTER_ALONE = (1.0, 0.0)  # the strengths of a batch without IdentityNet
 LEAST_MEAN = 0.2  # least part that a stranger has of what all rendered people have in common
 
 
@@ -82,7 +85,7 @@ class LikenessTask(IdentityTask):
                 f"The face models of {bundle} say {finder.dimension} numbers of a face; those in {prepared.folder} "
                 f"have {length}: nobody would be recognised. Prepare the data with the face models of this bundle."
             )
-        self._recogniser = Recogniser(finder.recognition_file)
+        self._finder, self._recogniser = finder, Recogniser(finder.recognition_file)
         self._known = F.normalize(torch.from_numpy(prepared.embeddings[self._chosen]), dim=1)
         self._mean = self._known.mean(dim=0)
         self._wording = None
@@ -92,7 +95,8 @@ class LikenessTask(IdentityTask):
 
     def forward(self, indices: Sequence[int]) -> Figures:
         """The identity stage's loss; and of some of the pictures, how little those in the making are recognised."""
-        figures = super().forward(indices)
+        strengths = self._strengths()
+        figures = self._denoised(indices, strengths)
         options, prepared = self._options, self._prepared
         count = max(1, round(options.painted * len(indices)))
         chosen = self._chosen[list(indices[:count])]
@@ -100,26 +104,39 @@ class LikenessTask(IdentityTask):
         texts = [_in_full(prepared.records[i]) for i in chosen]
         told = torch.rand(count) >= options.drop_text
         heard = [text if is_told else "" for text, is_told in zip(texts, told, strict=True)]
-        made = self._lead(chosen, faces, heard)
-        unlike, found = self._unlike(made, faces, chosen)
-        loss = figures["loss"] + options.likeness * unlike
+        alone = strengths == ADAPTER_ALONE
+        made = self._lead(chosen, faces, heard, net=not alone)
+        rows, places = self._places(made) if alone else (list(range(count)), prepared.keypoints[chosen])
+        loss, found = figures["loss"], {}
+        if rows:
+            unlike, found = self._unlike(made[rows], places, faces[rows], chosen[rows])
+            loss = loss + options.likeness * unlike
+        if alone:
+            found = {"alone": found["like"]} if rows else {}
         if self._wording and told.any():
             missed, read = self._wording(made[told], list(compress(texts, told)))
             loss, found = loss + options.wording * missed, found | {"read": read}
         return {"loss": loss, **found}
 
-    def _lead(self, chosen: np.ndarray, faces: torch.Tensor, texts: Sequence[str]) -> torch.Tensor:
+    def _lead(
+        self, chosen: np.ndarray, faces: torch.Tensor, texts: Sequence[str], *, net: bool = True
+    ) -> torch.Tensor:
         """What pictures of these faces are on their way to after some of their steps, (b, 3, s, s) about -1 to 1.
 
-        The adapter is as strong as in the rest of the batch: checkpointing works both out anew. IdentityNet is always
-        on, for without it nobody says where the face is.
+        The adapter is as strong as in the rest of the batch: checkpointing works both out anew.
         """
         denoiser, options = self.denoiser, self._options
-        given = self.conditions(denoiser.read(texts), faces, chosen, net=1.0)
-        against = self.conditions(denoiser.read([""] * len(texts)), torch.zeros_like(faces), chosen, net=1.0)
+        given = self.conditions(denoiser.read(texts), faces, chosen, net)
+        against = self.conditions(denoiser.read([""] * len(texts)), torch.zeros_like(faces), chosen, net)
         until = random.randint(1, options.steps)
         latents = denoiser.lead(given, against, options.steps, options.guidance, until)
         return denoiser.pixels(latents)
+
+    def _places(self, made: torch.Tensor) -> tuple[list[int], np.ndarray]:
+        """In which pictures in the making there is a face, and (n, 5, 2) where: without IdentityNet nobody said."""
+        found = [self._finder.find(Image.fromarray(picture)) for picture in as_pictures(made.detach())]
+        rows = [row for row, faces in enumerate(found) if faces]
+        return rows, np.array([found[row][0].keypoints for row in rows])
 
     def _strange(self, faces: torch.Tensor) -> torch.Tensor:
         """(b, d) raw embeddings, some of them mixed with other people's, as long as they were."""
@@ -136,10 +153,10 @@ class LikenessTask(IdentityTask):
         return torch.where(strange, lengths * F.normalize(mixed, dim=1), faces)
 
     def _unlike(
-        self, made: torch.Tensor, faces: torch.Tensor, chosen: np.ndarray
+        self, made: torch.Tensor, places: np.ndarray, faces: torch.Tensor, chosen: np.ndarray
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """How little pictures are of the faces told, in all and among others; and figures of both."""
-        seen = F.normalize(self._recogniser(made, self._prepared.keypoints[chosen]), dim=1)
+        seen = F.normalize(self._recogniser(made, places), dim=1)
         others, persons = torch.randint(len(self._known), (RIVALS,)), self._prepared.persons
         whose = persons[chosen][:, None]
         own = torch.from_numpy((whose == persons[self._chosen[others.numpy()]]) & (whose >= 0))

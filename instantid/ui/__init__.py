@@ -26,7 +26,8 @@ from .words import TIPS
 __all__ = ["Example", "Studio", "build_ui", "launch_options"]
 
 UNTRAINED = (
-    "These weights are untrained: every control works, but the pictures are abstract and show no likeness."
+    "These weights are untrained: every control works, but the pictures are abstract and show no likeness. "
+    "For real pictures: python -m instantid fetch --bundle sdxl"
 )
 
 
