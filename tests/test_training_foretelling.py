@@ -1,4 +1,5 @@
-"""What is foretold of faces: where the keypoints are, in the colours of the embedding, and the rest as it was."""
+"""What is foretold of faces: where the keypoints are, in the colours of the embedding, and the rest as it was. And of
+pictures from their captions."""
 
 import json
 import random
@@ -10,6 +11,7 @@ from small_family import make_bundle, make_prepared
 from torch.nn import functional as F
 
 from instantid.errors import InvalidRequest
+from instantid.training.caption_foretelling import CaptionForetelling
 from instantid.training.denoising import STRONGEST, Denoiser
 from instantid.training.foretelling import Foretelling
 from instantid.training.identity import IdentityTask, Options
@@ -126,6 +128,65 @@ def test_the_share_says_how_often(prepared, tmp_path, monkeypatch):
     for _ in range(200):
         task([0, 1])
     assert 0.2 < np.mean(told) < 0.4
+
+
+def test_words_foretell_what_pictures_have_in_common_and_faces_where(prepared):
+    foretelling = CaptionForetelling(prepared, np.arange(len(prepared)))
+    told = foretelling.latents([f"a photo of person {i}, smiling" for i in range(6)])
+    assert told.shape == (6, 4, 8, 8)
+    seen = told[:, :3, 3:5, 3:5].mean(dim=(2, 3)).numpy()
+    colours = np.stack([_colour(prepared, 40 * i + 1) for i in range(6)])
+    apart = np.abs(seen[:, None] - colours[None]).mean(axis=2)
+    assert apart.diagonal().mean() < 0.6 * apart[~np.eye(6, dtype=bool)].mean()
+    chosen = np.arange(40, len(prepared))
+    known, texts = (
+        torch.from_numpy(prepared.latents(chosen)).float(),
+        [prepared.records[i]["caption"] for i in chosen],
+    )
+    placed, anywhere = foretelling.latents(texts, chosen), foretelling.latents(texts)
+    assert (placed - known).square().mean() < 0.9 * (anywhere - known).square().mean()
+
+
+@pytest.mark.parametrize("strengths", [(1.0, 1.0), (1.0, 0.0), (0.0, 0.0)])
+def test_two_captions_are_painted_in_each_place_but_for_the_face(prepared, tmp_path, monkeypatch, strengths):
+    task = _task(prepared, tmp_path, worded=1, with_base=True)
+    monkeypatch.setattr(task, "_strengths", lambda: strengths)
+    seen, foretell = [], Denoiser.foretell
+    monkeypatch.setattr(
+        Denoiser, "foretell", lambda self, *told: (seen.append(told), foretell(self, *told))[1]
+    )
+    torch.manual_seed(0)  # captions that differ
+    figures = task([40, 80, 120, 160])
+    [(latents, noise, given, strongest)] = seen
+    assert strongest == STRONGEST and torch.equal(noise[:2], noise[2:])
+    assert (latents[:2] - latents[2:]).abs().max() > 0.1
+    assert torch.equal(given.adapters[0][:2], given.adapters[0][2:]), "one face, two captions"
+    assert (given.residuals is None) == (not strengths[1])
+    assert figures["loss"] > figures["words"] > 0
+
+
+def test_what_lies_in_a_face_is_left_to_the_face(prepared, tmp_path, monkeypatch):
+    task, seen = _task(prepared, tmp_path, worded=1, with_base=True), []
+    monkeypatch.setattr(task, "_compared", lambda latents, where, *more: seen.append(where) or {"loss": 0})
+    for strengths in ((1.0, 1.0), (0.0, 0.0)):
+        monkeypatch.setattr(task, "_strengths", lambda strengths=strengths: strengths)
+        task([40, 80, 120, 160])
+    faces, plain = seen
+    assert faces[0, 0, 4, 4] == 0 and faces[0, 0, 0, 0] == 1 and plain.min() == 1
+
+
+def test_words_are_learned_by_a_base_that_learns_along(prepared, tmp_path):
+    with pytest.raises(InvalidRequest, match="with_base: true"):
+        _task(prepared, tmp_path, worded=0.5)
+    task = _task(prepared, tmp_path / "along", worded=1, with_base=True)
+    settings = Settings(
+        steps=120, batch=8, learning_rate=1e-3, warmup=5, average=0, sheet_every=0, log_every=20, device="cpu"
+    )
+    told = [
+        each.figures["words"]
+        for each in train(task, settings, tmp_path / "run", tmp_path / "along" / "bundle")
+    ]
+    assert told[-1] < 0.8 * told[0]
 
 
 def test_two_faces_are_painted_in_each_place_out_of_the_same_noise(prepared, tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from .adapters import attention_like_text, fresh_projector, learn_adapter, plain
 from .base import drawn_caption
 from .beginnings import begin_controlnet
 from .bundle_file import name_part
+from .caption_foretelling import CaptionForetelling
 from .denoising import STRONGEST, Conditions, Denoiser, Noise, without_text
 from .face_code import FaceCode
 from .face_conditions import twice, with_faces
@@ -70,6 +71,11 @@ class Options(Noise):
         0.0,
         description="Share of these in noise of any strength: faces come out softer, and more like whom they are of.",
     )
+    worded: Share = Field(
+        0.0,
+        description="With the base: share of batches that learn what may be foretold of pictures from their captions "
+        "out of the strongest noise: a small UNet hardly learns words from pictures alone.",
+    )
     told: Share = Field(
         0.0,
         description="Share of batches in which the UNet is told, in IdentityNet's place, just what it should say: "
@@ -114,10 +120,14 @@ class IdentityTask(nn.Module):
                 "guided is for a base that learns along: choose with_base: true. For a base that stays as it is "
                 "there is the control stage."
             )
-        if options.foretold and not denoiser.by_velocity:
+        if options.worded and not options.with_base:
+            raise InvalidRequest(
+                "worded teaches the base to read: choose with_base: true, or leave worded at 0."
+            )
+        if (options.foretold or options.worded) and not denoiser.by_velocity:
             raise InvalidRequest(
                 "What is foretold is learned out of noise alone, which tells a base that predicts noise nothing. "
-                "Leave foretold at 0, or begin with a base that predicts v."
+                "Leave foretold and worded at 0, or begin with a base that predicts v."
             )
         weights = _adapter(bundle, denoiser, prepared, options)
         if options.fresh:
@@ -140,6 +150,7 @@ class IdentityTask(nn.Module):
         self._foretelling = self._code = None
         if options.foretold or options.told:
             self._foretelling = Foretelling(prepared, chosen, denoiser.encode)
+        self._by_caption = CaptionForetelling(prepared, chosen) if options.worded else None
         if options.told:
             self._code = FaceCode(
                 denoiser.identitynet, self._foretelling, prepared.embeddings, photos(prepared, chosen)
@@ -162,6 +173,8 @@ class IdentityTask(nn.Module):
     def _denoised(self, indices: Sequence[int], strengths: tuple[float, float]) -> Figures:
         chosen, denoiser, options = self._chosen[list(indices)], self.denoiser, self._options
         plain = strengths == (0, 0)
+        if random.random() < options.worded:
+            return self._worded(chosen, strengths)
         if not plain and random.random() < options.foretold:
             return self._foretold(chosen, strengths)
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
@@ -205,16 +218,47 @@ class IdentityTask(nn.Module):
         given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0 and not told)
         if told:
             given = self._in_its_place(given, latents, where)
-        noise = torch.randn(n, *latents.shape[1:], device=device).repeat(2, 1, 1, 1)
         strongest = 1.0 if random.random() < options.soft else STRONGEST
-        made = denoiser.foretell(latents, noise, given, strongest)
+        return self._compared(latents, where, given, strongest, "apart")
+
+    def _worded(self, chosen: np.ndarray, strengths: tuple[float, float]) -> Figures:
+        """As `_foretold`, for captions: two for each face in its place, or for nobody's; what lies in the face is the
+        face's to say."""
+        denoiser, (adapter, net) = self.denoiser, strengths
+        device, once = denoiser.unet.device, chosen[: -(-len(chosen) // 2)]
+        both = np.concatenate([once, once])
+        captions = [drawn_caption(self._prepared.records[i]) for i in once]
+        captions += [*captions[-1:], *captions[:-1]]
+        latents = self._by_caption.latents(captions, both if net else None).to(device)
+        faces = torch.stack([self._embedding(i) for i in once]).to(device).repeat(2, 1)
+        self._attend(adapter)
+        given = with_faces(denoiser, self._prepared, denoiser.read(captions), faces, both, net=net > 0)
+        where = torch.ones_like(latents[:, :1])
+        if any(strengths):
+            where = where - self._inside(both, latents)
+        return self._compared(latents, where, given, STRONGEST, "words")
+
+    def _compared(
+        self, latents: torch.Tensor, where: torch.Tensor, given: Conditions, strongest: float, name: str
+    ) -> Figures:
+        """The error of what is made of noise, and how far its two halves, out of the same noise, differ otherwise
+        than they should.
+
+        Args:
+            latents: (2n, c, h, w) what should be made.
+            where: (2n, 1, h, w) how much each place counts.
+            name: of the second figure.
+        """
+        n = len(latents) // 2
+        noise = torch.randn_like(latents[:n]).repeat(2, 1, 1, 1)
+        made = self.denoiser.foretell(latents, noise, given, strongest)
         everywhere = where.sum().clamp(min=1e-6)
         error = (where * (made - latents).square()).sum() / (everywhere * latents.shape[1])
         both = where[:n]
         wanted, found = latents[:n] - latents[n:], made[:n] - made[n:]
         spread = (both * wanted.square()).sum(dim=(0, 2, 3)) + LEAST_APART * both.sum().clamp(min=1)
         apart = ((both * (found - wanted).square()).sum(dim=(0, 2, 3)) / spread).mean()
-        return {"loss": error + apart, "apart": apart}
+        return {"loss": error + apart, name: apart}
 
     def sheet(self) -> Image.Image:
         """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none; and
