@@ -167,7 +167,10 @@ def test_two_captions_are_painted_in_each_place_but_for_the_face(prepared, tmp_p
 
 def test_what_lies_in_a_face_is_left_to_the_face(prepared, tmp_path, monkeypatch):
     task, seen = _task(prepared, tmp_path, worded=1, with_base=True), []
-    monkeypatch.setattr(task, "_compared", lambda latents, where, *more: seen.append(where) or {"loss": 0})
+    nothing = (torch.zeros(()), torch.zeros(()))
+    monkeypatch.setattr(
+        Denoiser, "compared", lambda self, latents, where, *more: (seen.append(where), nothing)[1]
+    )
     for strengths in ((1.0, 1.0), (0.0, 0.0)):
         monkeypatch.setattr(task, "_strengths", lambda strengths=strengths: strengths)
         task([40, 80, 120, 160])

@@ -16,6 +16,7 @@ from instantid.engine import Engine
 from instantid.errors import BundleError, InvalidRequest
 from instantid.request import Request
 from instantid.style_reference import StyleEncoder, acts_in
+from instantid.training.denoising import Denoiser
 from instantid.training.prepared import Example, Prepared, write_piece
 from instantid.training.style import ADAPTER, Options, StyleTask, _embed, _given, _processors, unstyled
 
@@ -178,6 +179,28 @@ def test_it_learns_looks_with_the_unet_as_it_was_and_goes_on_with_what_it_wrote(
     loss = task([0, 1])["loss"]
     torch.manual_seed(0)
     assert torch.allclose(again([0, 1])["loss"], loss, atol=1e-6)
+
+
+def test_looks_are_foretold_from_pictures_and_learned_out_of_the_same_noise(bundle, prepared, monkeypatch):
+    with pytest.raises(InvalidRequest, match="predicts v"):
+        task_for(bundle, prepared, foretold=0.5)
+    schedule = bundle / "base" / "scheduler" / "scheduler_config.json"
+    schedule.write_text(json.dumps(json.loads(schedule.read_text()) | {"prediction_type": "v_prediction"}))
+    task = task_for(bundle, prepared, foretold=1.0, modes={"whole image": 1})
+    for regression in task._told.values():
+        told = regression.draw(prepared.picture_embeddings[:9]).reshape(3, 3, -1).mean(axis=(0, 2))
+        assert told[0] < told[1] < told[2], "photos are darkest, Anime is brightest"
+    seen, compared = [], Denoiser.compared
+    monkeypatch.setattr(
+        Denoiser, "compared", lambda self, *told: (seen.append(told), compared(self, *told))[1]
+    )
+    losses = learn(task, 60)
+    latents, where, given = seen[0]
+    assert len(latents) == 10 and where.min() == 1
+    assert torch.equal(given.hidden[:5], given.hidden[5:])
+    read = given.adapters[0][:, 0, 0]
+    assert torch.equal(read[:5].roll(1, dims=0), read[5:])
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
 
 
 def test_text_and_picture_are_dropped_as_asked(bundle, prepared, monkeypatch):

@@ -22,6 +22,7 @@ from ..people import Frozen
 from .autoencoder import as_pictures
 
 STRONGEST = 0.1  # of the noise schedule: there hardly anything is left of a picture to go by
+LEAST_APART = 0.003  # of a latent's variance: pictures that differ less are taken for alike
 MEMORY = 2**32  # bytes, for what each text encoder has said
 _Memo = dict[str, tuple[torch.Tensor, torch.Tensor | None]]
 
@@ -243,6 +244,31 @@ class Denoiser(nn.Module):
         velocity = self.predict(noisy, timesteps, conditions).float()
         signal = self._schedule.alphas_cumprod.to(latents.device)[timesteps][:, None, None, None]
         return signal.sqrt() * noisy - (1 - signal).sqrt() * velocity
+
+    def compared(
+        self,
+        latents: torch.Tensor,
+        where: torch.Tensor,
+        conditions: Conditions,
+        strongest: float = STRONGEST,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The error of what is made of strong noise; and how far its two halves, out of the same noise, differ
+        otherwise than they should, as a share of how far they should. What all pictures have in common, most of the
+        error, is no part of that.
+
+        Args:
+            latents: (2n, c, h, w) what should be made.
+            where: (2n, 1, h, w) how much each place counts.
+        """
+        n = len(latents) // 2
+        noise = torch.randn_like(latents[:n]).repeat(2, 1, 1, 1)
+        made = self.foretell(latents, noise, conditions, strongest)
+        everywhere = where.sum().clamp(min=1e-6)
+        error = (where * (made - latents).square()).sum() / (everywhere * latents.shape[1])
+        both = where[:n]
+        wanted, found = latents[:n] - latents[n:], made[:n] - made[n:]
+        spread = (both * wanted.square()).sum(dim=(0, 2, 3)) + LEAST_APART * both.sum().clamp(min=1)
+        return error, ((both * (found - wanted).square()).sum(dim=(0, 2, 3)) / spread).mean()
 
     @torch.no_grad()
     def paint(

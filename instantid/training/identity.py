@@ -40,7 +40,6 @@ ADAPTER = "ip-adapter.bin"
 NET = "ControlNetModel"
 WAYS = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)], (0.7, 0.2, 0.1)
 """Strengths of adapter and IdentityNet, and how often: each of the two must work where the other is off."""
-LEAST_APART = 0.003  # of a latent's variance: faces that differ less are taken for alike
 
 
 class Options(Noise):
@@ -219,7 +218,8 @@ class IdentityTask(nn.Module):
         if told:
             given = self._in_its_place(given, latents, where)
         strongest = 1.0 if random.random() < options.soft else STRONGEST
-        return self._compared(latents, where, given, strongest, "apart")
+        error, apart = denoiser.compared(latents, where, given, strongest)
+        return {"loss": error + apart, "apart": apart}
 
     def _worded(self, chosen: np.ndarray, strengths: tuple[float, float]) -> Figures:
         """As `_foretold`, for captions: two for each face in its place, or for nobody's; what lies in the face is the
@@ -236,29 +236,8 @@ class IdentityTask(nn.Module):
         where = torch.ones_like(latents[:, :1])
         if any(strengths):
             where = where - self._inside(both, latents)
-        return self._compared(latents, where, given, STRONGEST, "words")
-
-    def _compared(
-        self, latents: torch.Tensor, where: torch.Tensor, given: Conditions, strongest: float, name: str
-    ) -> Figures:
-        """The error of what is made of noise, and how far its two halves, out of the same noise, differ otherwise
-        than they should.
-
-        Args:
-            latents: (2n, c, h, w) what should be made.
-            where: (2n, 1, h, w) how much each place counts.
-            name: of the second figure.
-        """
-        n = len(latents) // 2
-        noise = torch.randn_like(latents[:n]).repeat(2, 1, 1, 1)
-        made = self.denoiser.foretell(latents, noise, given, strongest)
-        everywhere = where.sum().clamp(min=1e-6)
-        error = (where * (made - latents).square()).sum() / (everywhere * latents.shape[1])
-        both = where[:n]
-        wanted, found = latents[:n] - latents[n:], made[:n] - made[n:]
-        spread = (both * wanted.square()).sum(dim=(0, 2, 3)) + LEAST_APART * both.sum().clamp(min=1)
-        apart = ((both * (found - wanted).square()).sum(dim=(0, 2, 3)) / spread).mean()
-        return {"loss": error + apart, name: apart}
+        error, apart = denoiser.compared(latents, where, given)
+        return {"loss": error + apart, "words": apart}
 
     def sheet(self) -> Image.Image:
         """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none; and
