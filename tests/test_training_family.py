@@ -68,7 +68,8 @@ def test_stages_go_on_with_each_others_bundles(plan, tmp_path, monkeypatch):
     )
 
     # What was packed can be gone on with, and tells of all its hours.
-    stage = {"stage": "identity", "settings": QUICK, "options": {"fresh": False}}
+    stage = {"stage": "identity", "settings": QUICK}
+    stage["options"] = {"fresh": False, "with_base": True, "guided": 1.0}
     further = plan.model_copy(
         update={"start": str(tmp_path / "assets" / "mini"), "stages": (family.StagePlan(**stage),)}
     )
@@ -76,7 +77,9 @@ def test_stages_go_on_with_each_others_bundles(plan, tmp_path, monkeypatch):
     assert family.train_family(further, folder, device="cpu") == folder / "identity" / "bundle"
     family.pack_family(further, folder, tmp_path / "assets" / "mini", **card)
     assert packed.bundle.trained.hours == 1.5
-    assert Engine.load(tmp_path / "assets" / "mini").bundle.trained.hours == 2.0
+    more = Engine.load(tmp_path / "assets" / "mini").bundle
+    assert more.trained.hours == 2.0
+    assert more.present("controlnets.union"), "the identity stage trained it along"
 
 
 def test_what_learned_close_faces_paints_close_faces(plan, tmp_path):

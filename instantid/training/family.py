@@ -195,12 +195,16 @@ def pack_family(
     """
     done = [stage for stage in plan.stages if steps_done(folder / stage.name) >= stage.settings.steps]
     learned = {stage.stage for stage in done}
+    if any(stage.options.get("guided") for stage in done):
+        learned.add("control")
     if "identity" not in learned:
         raise InvalidRequest(
             f"The identity stage of {folder} is not done: go on with python -m instantid train mini {folder}"
         )
     bundle = bundles.open_bundle(folder / done[-1].name / "bundle")
     idle = [part for stage, parts in TRAINED_BY.items() if stage not in learned for part in parts]
+    if bundle.trained:  # what was gone on with has nothing that nobody trained
+        idle = []
     before = bundle.trained.hours if bundle.trained else 0.0
     trained = Trained(
         on=f"{plan.order.pictures:,} pictures of {plan.order.people:,} rendered people",
