@@ -38,8 +38,7 @@ from .starts import write_base
 
 ADAPTER = "ip-adapter.bin"
 NET = "ControlNetModel"
-WAYS = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)], (0.7, 0.2, 0.1)
-"""Strengths of adapter and IdentityNet, and how often: each of the two must work where the other is off."""
+NET_ALONE = 0.1  # of the batches with faces
 
 
 class Options(Noise):
@@ -57,6 +56,12 @@ class Options(Noise):
     plain: float = Field(0.25, description="With the base: share of batches that see no face at all.")
     drop_text: float = Field(0.1, description="How often the text is left out.")
     drop_face: float = Field(0.1, description="How often the face is left out.")
+    adapter_alone: Share = Field(
+        0.2,
+        le=1 - NET_ALONE,
+        description="Share of the batches with faces that do without IdentityNet. A tenth does without the adapter: "
+        "each of the two must work where the other is off.",
+    )
     other_view: float = Field(
         0.5,
         description="How often the embedding is of other pictures of the person: none of this one's light or hair.",
@@ -166,7 +171,10 @@ class IdentityTask(nn.Module):
         """Of adapter and IdentityNet in a batch. Drawn for all of it, and so alike in all processes."""
         if self._options.with_base and random.random() < self._options.plain:
             return 0.0, 0.0
-        [both] = random.choices(*WAYS)
+        alone = self._options.adapter_alone
+        [both] = random.choices(
+            [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)], [1 - alone - NET_ALONE, alone, NET_ALONE]
+        )
         return both
 
     def _denoised(self, indices: Sequence[int], strengths: tuple[float, float]) -> Figures:

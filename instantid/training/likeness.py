@@ -88,6 +88,7 @@ class LikenessTask(IdentityTask):
         self._finder, self._recogniser = finder, Recogniser(finder.recognition_file)
         self._known = F.normalize(torch.from_numpy(prepared.embeddings[self._chosen]), dim=1)
         self._mean = self._known.mean(dim=0)
+        self._usual = prepared.keypoints[self._chosen].mean(axis=0)
         self._wording = None
         if options.wording:
             captions = [_in_full(prepared.records[i]) for i in self._chosen]
@@ -106,13 +107,11 @@ class LikenessTask(IdentityTask):
         heard = [text if is_told else "" for text, is_told in zip(texts, told, strict=True)]
         alone = strengths == ADAPTER_ALONE
         made = self._lead(chosen, faces, heard, net=not alone)
-        rows, places = self._places(made) if alone else (list(range(count)), prepared.keypoints[chosen])
-        loss, found = figures["loss"], {}
-        if rows:
-            unlike, found = self._unlike(made[rows], places, faces[rows], chosen[rows])
-            loss = loss + options.likeness * unlike
+        places = self._places(made) if alone else prepared.keypoints[chosen]
+        unlike, found = self._unlike(made, places, faces, chosen)
+        loss = figures["loss"] + options.likeness * unlike
         if alone:
-            found = {"alone": found["like"]} if rows else {}
+            found = {"alone": found["like"]}
         if self._wording and told.any():
             missed, read = self._wording(made[told], list(compress(texts, told)))
             loss, found = loss + options.wording * missed, found | {"read": read}
@@ -132,11 +131,11 @@ class LikenessTask(IdentityTask):
         latents = denoiser.lead(given, against, options.steps, options.guidance, until)
         return denoiser.pixels(latents)
 
-    def _places(self, made: torch.Tensor) -> tuple[list[int], np.ndarray]:
-        """In which pictures in the making there is a face, and (n, 5, 2) where: without IdentityNet nobody said."""
+    def _places(self, made: torch.Tensor) -> np.ndarray:
+        """(b, 5, 2): where faces have come to be in pictures in the making, for without IdentityNet nobody said.
+        Where there is none yet, one is asked for where most are."""
         found = [self._finder.find(Image.fromarray(picture)) for picture in as_pictures(made.detach())]
-        rows = [row for row, faces in enumerate(found) if faces]
-        return rows, np.array([found[row][0].keypoints for row in rows])
+        return np.stack([faces[0].keypoints if faces else self._usual for faces in found])
 
     def _strange(self, faces: torch.Tensor) -> torch.Tensor:
         """(b, d) raw embeddings, some of them mixed with other people's, as long as they were."""
