@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import gradio_client
@@ -20,7 +21,8 @@ from gradio.data_classes import FileData
 from PIL import Image
 from test_faces import opencv_folder as opencv_folder
 
-from instantid import metadata, mini
+from instantid import bundles, metadata, mini
+from instantid.styles import DEFAULT_NEGATIVE_PROMPT
 
 ROOT = Path(__file__).parents[1]
 FACE = ROOT / "assets" / "examples" / "grace-hopper.jpg"
@@ -124,6 +126,16 @@ def test_only_who_sits_at_the_machine_may_name_its_files(monkeypatch, words, env
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", ["app.py", *words])
     assert app.only_here(app.read_options()) is whose
+
+
+@pytest.mark.parametrize(("name", "words"), [("mini", ""), ("sdxl", DEFAULT_NEGATIVE_PROMPT)])
+def test_a_small_bundle_begins_without_negative_words_that_it_never_met(name, words):
+    from app import make_studio
+
+    options = SimpleNamespace(people=None, history=None, host=None, share=False)
+    standby = SimpleNamespace(stream_several=None)
+    studio = make_studio(standby, bundles.open_bundle(name), {}, "as asked for", None, options)
+    assert studio.default_negative == words
 
 
 def test_no_upload_starts_another_program(tmp_path, monkeypatch):
