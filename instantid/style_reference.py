@@ -155,15 +155,20 @@ def acts_in(
         return lambda name: True
     told = blocks or _as_in_sdxl(unet)
     parts = {"style": told.style, "layout": told.layout}.get(mode, told.style + told.layout)
-    names = list(unet.attn_processors) if blocks else []  # all modules are walked for it
-    for part in parts if blocks else ():
+    if blocks:
+        _check_named(parts, unet)
+    inside = tuple(f"{part}." for part in parts)
+    return lambda name: name.startswith(inside)
+
+
+def _check_named(parts: tuple[str, ...], unet: UNet2DConditionModel) -> None:
+    names = list(unet.attn_processors)  # all modules are walked for it
+    for part in parts:
         if not any(name.startswith(f"{part}.") for name in names):
             raise BundleError(
                 f"The bundle's style_blocks name {part}, but no attention of its UNet is called so. Names are like "
                 "up_blocks.0.attentions.1, or the beginning of one up to a dot."
             )
-    inside = tuple(f"{part}." for part in parts)
-    return lambda name: name.startswith(inside)
 
 
 def _as_in_sdxl(unet: UNet2DConditionModel) -> StyleBlocks:

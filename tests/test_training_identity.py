@@ -12,6 +12,7 @@ from instantid.adapter_file import check_fit, read_adapter
 from instantid.errors import InvalidRequest
 from instantid.request import Control
 from instantid.training import adapters
+from instantid.training.face_conditions import with_faces
 from instantid.training.identity import IdentityTask, Options
 from instantid.training.loop import train
 from instantid.training.settings import Settings
@@ -95,8 +96,8 @@ def test_a_fresh_identitynet_adds_nothing_at_first(bundle, prepared):
     told = task.denoiser.read(["person"])
     faces = torch.from_numpy(prepared.embeddings[:1])
     noisy, at = torch.randn(1, 4, 8, 8), torch.tensor([500])
-    given = task.conditions(told, faces, np.array([0]), net=1.0)
-    without = task.conditions(told, faces, np.array([0]), net=0.0)
+    given = with_faces(task.denoiser, prepared, told, faces, np.array([0]))
+    without = with_faces(task.denoiser, prepared, told, faces, np.array([0]), net=False)
     with torch.no_grad():
         assert torch.equal(task.denoiser.predict(noisy, at, given), task.denoiser.predict(noisy, at, without))
 

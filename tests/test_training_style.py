@@ -187,8 +187,9 @@ def test_looks_are_foretold_from_pictures_and_learned_out_of_the_same_noise(bund
     schedule = bundle / "base" / "scheduler" / "scheduler_config.json"
     schedule.write_text(json.dumps(json.loads(schedule.read_text()) | {"prediction_type": "v_prediction"}))
     task = task_for(bundle, prepared, foretold=1.0, modes={"whole image": 1})
-    for regression in task._told.values():
-        told = regression.draw(prepared.picture_embeddings[:9]).reshape(3, 3, -1).mean(axis=(0, 2))
+    for own in (False, True):
+        told = task._told.latents(torch.from_numpy(prepared.picture_embeddings[:9]), own=own)
+        told = told.reshape(3, 3, -1).mean(dim=(0, 2))
         assert told[0] < told[1] < told[2], "photos are darkest, Anime is brightest"
     seen, compared = [], Denoiser.compared
     monkeypatch.setattr(

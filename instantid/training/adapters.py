@@ -1,13 +1,17 @@
 """Adapters while they are trained: a start for new ones, and back from diffusers' modules to the published layout."""
 
 import re
+from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
 
-from ..adapter_file import RESAMPLER_DEPTH, StateDict
+from .. import bundles
+from ..adapter_file import RESAMPLER_DEPTH, StateDict, check_fit, read_adapter
+from ..errors import BundleError
 from ..mini import HEAD_WIDTH
+from .prepared import Prepared
 
 
 def attention_like_text(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
@@ -42,6 +46,28 @@ def fresh_projector(
             num_queries=tokens,
         )
     return {name: tensor.detach() for name, tensor in _resampler(resampler.state_dict()).items()}
+
+
+def fitting_adapter(
+    bundle: Path, unet: UNet2DConditionModel, prepared: Prepared, *, anew: bool = False
+) -> StateDict:
+    """The bundle's identity adapter, if it fits the UNet and its projector the embeddings that were prepared.
+
+    Args:
+        anew: with attention that begins as the text's.
+    """
+    path, length = bundles.open_bundle(bundle).require("identity_adapter"), prepared.embeddings.shape[1]
+    weights = read_adapter(path)
+    if anew:
+        weights["ip_adapter"] = attention_like_text(unet)
+    check_fit(weights, unet, path)
+    if (wanted := weights["image_proj"]["proj_in.weight"].shape[1]) != length:
+        raise BundleError(
+            f"The projector in {path} reads face embeddings of {wanted} numbers; those in {prepared.folder} have "
+            f"{length}. Prepare the data with the face models of this bundle, or begin with a projector of your own: "
+            "fresh: true and projector: 1280."
+        )
+    return weights
 
 
 def learn_adapter(unet: UNet2DConditionModel, index: int = 0) -> None:

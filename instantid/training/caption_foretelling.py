@@ -32,8 +32,8 @@ class CaptionForetelling:
         often = Counter(
             word for told in captions for word in {word for text in told for word in _words(text)}
         )
-        known = [word for word, times in often.items() if times >= LEAST_OFTEN * len(chosen)]
-        self._at = {word: at for at, word in enumerate(known)}
+        usual = [word for word, times in often.items() if times >= LEAST_OFTEN * len(chosen)]
+        self._at = {word: at for at, word in enumerate(usual)}
         places = _places(prepared, chosen[prepared.found[chosen]])
         self._usual, self._spread = places.mean(axis=0), places.std(axis=0) + 1e-6
         self._shape = prepared.latents(chosen[:1]).shape[1:]

@@ -98,6 +98,18 @@ class Denoiser(nn.Module):
         """Whether v is predicted (Salimans & Ho 2022); else the noise."""
         return self._schedule.config.prediction_type == "v_prediction"
 
+    def require_velocity(self, option: str) -> None:
+        """Refuse an option that asks what is made of noise alone, which tells a base that predicts noise nothing.
+
+        Raises:
+            InvalidRequest: this one predicts the noise.
+        """
+        if not self.by_velocity:
+            raise InvalidRequest(
+                f"What is foretold is learned out of noise alone, which tells a base that predicts noise nothing. "
+                f"Leave {option} at 0, or begin with a base that predicts v."
+            )
+
     def read(self, texts: Sequence[str], records: Sequence[dict] | None = None) -> Conditions:
         """What the text encoders make of texts, as `StableDiffusionXLPipeline.encode_prompt` has it.
 

@@ -61,3 +61,14 @@ def keypoint_maps(prepared: Prepared, chosen: np.ndarray) -> torch.Tensor:
     size = prepared.size
     maps = [np.asarray(draw_keypoints(prepared.keypoints[i], size, size)) for i in chosen]
     return torch.from_numpy(np.stack(maps)).permute(0, 3, 1, 2).float() / 255
+
+
+def inside_faces(prepared: Prepared, chosen: np.ndarray, latents: torch.Tensor) -> torch.Tensor:
+    """(b, 1, h, w): 1 where a latent's middle lies in the picture's face box, else 0."""
+    boxes = torch.from_numpy(prepared.boxes[chosen]).to(latents.device) / prepared.size
+    left, top, right, bottom = (side[:, None] for side in boxes.T)
+    height, width = latents.shape[-2:]
+    y = (torch.arange(height, device=latents.device) + 0.5) / height
+    x = (torch.arange(width, device=latents.device) + 0.5) / width
+    down, across = (y >= top) & (y <= bottom), (x >= left) & (x <= right)
+    return (down[:, None, :, None] & across[:, None, None, :]).to(latents.dtype)

@@ -16,17 +16,24 @@ from pydantic import Field
 from torch import nn
 
 from .. import branches, bundles
-from ..adapter_file import StateDict, check_fit, read_adapter
-from ..errors import BundleError, InvalidRequest
+from ..adapter_file import StateDict
+from ..errors import InvalidRequest
 from ..identity import IdentityNet
-from .adapters import attention_like_text, fresh_projector, learn_adapter, plain_unet, published
+from .adapters import (
+    attention_like_text,
+    fitting_adapter,
+    fresh_projector,
+    learn_adapter,
+    plain_unet,
+    published,
+)
 from .base import drawn_caption
 from .beginnings import begin_controlnet
 from .bundle_file import name_part
 from .caption_foretelling import CaptionForetelling
 from .denoising import STRONGEST, Conditions, Denoiser, Noise, without_text
 from .face_code import FaceCode
-from .face_conditions import twice, with_faces
+from .face_conditions import inside_faces, twice, with_faces
 from .face_regression import photos
 from .foretelling import Foretelling
 from .loop import Figures
@@ -128,11 +135,9 @@ class IdentityTask(nn.Module):
             raise InvalidRequest(
                 "worded teaches the base to read: choose with_base: true, or leave worded at 0."
             )
-        if (options.foretold or options.worded) and not denoiser.by_velocity:
-            raise InvalidRequest(
-                "What is foretold is learned out of noise alone, which tells a base that predicts noise nothing. "
-                "Leave foretold and worded at 0, or begin with a base that predicts v."
-            )
+        for option in ("foretold", "worded"):
+            if getattr(options, option):
+                denoiser.require_velocity(option)
         weights = _adapter(bundle, denoiser, prepared, options)
         if options.fresh:
             denoiser.identitynet = begin_controlnet(denoiser.unet, denoiser.vae, IdentityNet)
@@ -194,7 +199,9 @@ class IdentityTask(nn.Module):
         faces = faces * (torch.rand(b, 1, device=device) >= options.drop_face)
         adapter, net = strengths
         self._attend(adapter)
-        where = None if plain else 1 + (options.face_weight - 1) * self._inside(chosen, latents)
+        where = (
+            None if plain else 1 + (options.face_weight - 1) * inside_faces(self._prepared, chosen, latents)
+        )
         told = net > 0 and random.random() < options.told
         given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0 and not told)
         if told:
@@ -243,7 +250,7 @@ class IdentityTask(nn.Module):
         given = with_faces(denoiser, self._prepared, denoiser.read(captions), faces, both, net=net > 0)
         where = torch.ones_like(latents[:, :1])
         if any(strengths):
-            where = where - self._inside(both, latents)
+            where = where - inside_faces(self._prepared, both, latents)
         error, apart = denoiser.compared(latents, where, given)
         return {"loss": error + apart, "words": apart}
 
@@ -257,15 +264,15 @@ class IdentityTask(nn.Module):
         rows = [*self._prepared.images(self._shown)]
         for adapter, net in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)):
             self._attend(adapter)
-            given = self.conditions(told, faces, self._shown, net)
-            against = self.conditions(empty, torch.zeros_like(faces), self._shown, net)
+            given, against = self._led(told, empty, faces, self._shown, net=net > 0)
             rows += [*self.denoiser.paint(given, against)]
         self._attend(1.0)
         if self.guide:
             every = [self.guide.kinds_of(i) for i in self._shown]
-            given = self.conditions(told, faces, self._shown, 1.0)
-            against = self.conditions(empty, torch.zeros_like(faces), self._shown, 1.0)
-            both = (self.guide.guided(each, self._shown, every) for each in (given, against))
+            both = (
+                self.guide.guided(each, self._shown, every)
+                for each in self._led(told, empty, faces, self._shown)
+            )
             rows += [*self.denoiser.paint(*both)]
         return lay_out(rows, columns=len(texts))
 
@@ -285,16 +292,6 @@ class IdentityTask(nn.Module):
             write_base(bundle, models)
         if self.guide:
             self.guide.save(bundle)
-
-    def _inside(self, chosen: np.ndarray, latents: torch.Tensor) -> torch.Tensor:
-        """(b, 1, h, w): 1 where a latent's middle lies in the picture's face box, else 0."""
-        boxes = torch.from_numpy(self._prepared.boxes[chosen]).to(latents.device) / self._prepared.size
-        left, top, right, bottom = (side[:, None] for side in boxes.T)
-        height, width = latents.shape[-2:]
-        y = (torch.arange(height, device=latents.device) + 0.5) / height
-        x = (torch.arange(width, device=latents.device) + 0.5) / width
-        down, across = (y >= top) & (y <= bottom), (x >= left) & (x <= right)
-        return (down[:, None, :, None] & across[:, None, None, :]).to(latents.dtype)
 
     def _in_its_place(self, given: Conditions, latents: torch.Tensor, inside: torch.Tensor) -> Conditions:
         """The conditions with what is foretold, in place of what IdentityNet says."""
@@ -320,11 +317,21 @@ class IdentityTask(nn.Module):
         drawn = others[torch.randperm(len(others))[:count].numpy()]
         return torch.from_numpy(self._prepared.embeddings[drawn].mean(axis=0))
 
-    def conditions(
-        self, conditions: Conditions, faces: torch.Tensor, chosen: np.ndarray, net: float
-    ) -> Conditions:
-        """As `with_faces`; `net` 0 is without IdentityNet."""
-        return with_faces(self.denoiser, self._prepared, conditions, faces, chosen, net=net > 0)
+    def _led(
+        self,
+        told: Conditions,
+        empty: Conditions,
+        faces: torch.Tensor,
+        chosen: np.ndarray,
+        *,
+        net: bool = True,
+    ) -> tuple[Conditions, Conditions]:
+        """What pictures are led towards, and away from: nothing said and nobody, in the same place."""
+        given, against = (
+            with_faces(self.denoiser, self._prepared, conditions, whose, chosen, net=net)
+            for conditions, whose in ((told, faces), (empty, torch.zeros_like(faces)))
+        )
+        return given, against
 
     def _attend(self, strength: float) -> None:
         self.denoiser.pipeline.set_ip_adapter_scale(strength)
@@ -337,24 +344,4 @@ def _adapter(bundle: Path, denoiser: Denoiser, prepared: Prepared, options: Opti
         width = denoiser.unet.config.cross_attention_dim
         projector = fresh_projector(length, width, inner=options.projector)
         return {"image_proj": projector, "ip_adapter": attention_like_text(denoiser.unet)}
-    return fitting_adapter(bundle, denoiser, prepared, anew=options.fresh)
-
-
-def fitting_adapter(bundle: Path, denoiser: Denoiser, prepared: Prepared, *, anew: bool = False) -> StateDict:
-    """The bundle's identity adapter, if it fits the UNet and its projector the embeddings that were prepared.
-
-    Args:
-        anew: with attention that begins as the text's.
-    """
-    path, length = bundles.open_bundle(bundle).require("identity_adapter"), prepared.embeddings.shape[1]
-    weights = read_adapter(path)
-    if anew:
-        weights["ip_adapter"] = attention_like_text(denoiser.unet)
-    check_fit(weights, denoiser.unet, path)
-    if (wanted := weights["image_proj"]["proj_in.weight"].shape[1]) != length:
-        raise BundleError(
-            f"The projector in {path} reads face embeddings of {wanted} numbers; those in {prepared.folder} have "
-            f"{length}. Prepare the data with the face models of this bundle, or begin with a projector of your own: "
-            "fresh: true and projector: 1280."
-        )
-    return weights
+    return fitting_adapter(bundle, denoiser.unet, prepared, anew=options.fresh)

@@ -125,8 +125,8 @@ class LikenessTask(IdentityTask):
         The adapter is as strong as in the rest of the batch: checkpointing works both out anew.
         """
         denoiser, options = self.denoiser, self._options
-        given = self.conditions(denoiser.read(texts), faces, chosen, net)
-        against = self.conditions(denoiser.read([""] * len(texts)), torch.zeros_like(faces), chosen, net)
+        told, empty = denoiser.read(texts), denoiser.read([""] * len(texts))
+        given, against = self._led(told, empty, faces, chosen, net=net)
         until = random.randint(1, options.steps)
         latents = denoiser.lead(given, against, options.steps, options.guidance, until)
         return denoiser.pixels(latents)

@@ -20,6 +20,7 @@ from torch import nn
 from .. import branches
 from ..identity import IdentityNet
 from ..people import Frozen
+from .adapters import fitting_adapter
 from .base import drawn_caption
 from .beginnings import attend_finest, begin_controlnet
 from .bundle_file import name_part
@@ -28,7 +29,7 @@ from .face_code import FaceCode, finest_attended
 from .face_conditions import keypoint_maps, twice
 from .face_regression import photos
 from .foretelling import Foretelling
-from .identity import NET, fitting_adapter
+from .identity import NET
 from .loop import Figures
 from .prepared import Prepared
 from .settings import Share
@@ -69,7 +70,7 @@ class PlacingTask(nn.Module):
         if options.finest and not hasattr(net.down_blocks[0], "attentions"):
             net = attend_finest(net)
         denoiser.identitynet = net
-        branches.attach(denoiser.pipeline, [fitting_adapter(bundle, denoiser, prepared)])
+        branches.attach(denoiser.pipeline, [fitting_adapter(bundle, denoiser.unet, prepared)])
         self._prepared, self._options = prepared, options
         self._faces = chosen[prepared.found[chosen]]
         self._chosen, self._shown = photos(prepared, chosen), photos(prepared, shown)

@@ -25,14 +25,14 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from .. import acceleration, branches, bundles, loading
 from ..adapter_file import STYLE_TOKENS, StateDict, check_style_fit, read_style_adapter, style_width
 from ..bundles import Bundle, StyleBlocks
-from ..errors import BundleError, InvalidRequest
+from ..errors import BundleError
 from ..request import StyleMode
 from ..style_reference import acts_in
 from .adapters import attention_like_text, learn_adapter, published
 from .base import drawn_caption
 from .bundle_file import describe, name_part
 from .denoising import Conditions, Denoiser, Noise, without_text
-from .face_regression import Regression, regress
+from .look_foretelling import LookForetelling
 from .loop import Figures
 from .people.captions import COUNTS
 from .prepared import Prepared, embed_pictures
@@ -40,7 +40,6 @@ from .settings import Share
 from .sheets import lay_out
 
 ADAPTER = "ip-adapter-style.safetensors"
-LEARNED = 8000  # pictures, at most twice as many, that tell what may be foretold
 WITH_LAYOUT = ("layout", "style and layout")  # modes that only the picture itself can teach
 
 
@@ -106,8 +105,10 @@ class StyleTask(nn.Module):
         super().__init__()
         opened = bundles.open_bundle(bundle)
         encoder = loading.load_image_encoder(opened, torch.float32)
-        _embed(prepared, encoder)
         denoiser = self.denoiser = Denoiser(bundle)
+        if options.foretold:
+            denoiser.require_velocity("foretold")
+        _embed(prepared, encoder)
         width = encoder.config.projection_dim
         weights = _fresh(denoiser.unet, width) if options.fresh else _own(opened, denoiser.unet, width)
         branches.attach(denoiser.pipeline, [weights])
@@ -119,11 +120,7 @@ class StyleTask(nn.Module):
         self._acts = {mode: acts_in(denoiser.unet, mode, self._blocks) for mode in self._modes}
         self._silence()
         self._looks = self._sorted_by_look()
-        if options.foretold and not denoiser.by_velocity:
-            raise InvalidRequest(
-                "foretold is for a base that predicts v; this one predicts noise. Leave it at 0."
-            )
-        self._told = self._regressed() if options.foretold else {}
+        self._told = LookForetelling(prepared, chosen, self._alike) if options.foretold else None
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -158,24 +155,11 @@ class StyleTask(nn.Module):
         denoiser, mode, n = self.denoiser, self._mode(), -(-len(chosen) // 2)
         once = chosen[:n]
         read = self._embeddings([*once, *np.roll(once, 1)])
-        told = torch.from_numpy(self._told[mode in WITH_LAYOUT].draw(read.cpu().numpy())).to(read)
-        latents = told.reshape(len(read), *self._prepared.latents(once[:1]).shape[1:])
+        latents = self._told.latents(read, own=mode in WITH_LAYOUT)
         conditions = denoiser.read([self._text(record) for record in self._records(once)] * 2)
         self._act(mode)
         _, apart = denoiser.compared(latents, torch.ones_like(latents[:, :1]), _given(conditions, read))
         return {"loss": apart, "apart": apart}
-
-    def _regressed(self) -> dict[bool, Regression]:
-        """Latents from the embedding of a picture: False: of another one in its look, True: its own."""
-        some = self._chosen[:: max(1, len(self._chosen) // LEARNED)]
-        read = self._prepared.picture_embeddings[some]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            alike = np.array([self._alike(i) for i in some])
-        return {
-            own: regress(read, self._prepared.latents(which).reshape(len(which), -1).astype(np.float32))
-            for own, which in ((False, alike), (True, some))
-        }
 
     def sheet(self) -> Image.Image:
         """Style pictures; below, people painted after them in each mode that is learned, and after none."""
