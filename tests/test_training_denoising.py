@@ -84,6 +84,6 @@ def test_an_encoder_that_does_not_learn_reads_each_text_once(tiny, monkeypatch):
     assert torch.allclose(learning.hidden[0], first.hidden[1], atol=1e-5)
     reads.clear()
     denoiser.text_encoder.requires_grad_(False)
-    monkeypatch.setattr("instantid.training.denoising.MEMORY", 0)
+    monkeypatch.setattr("instantid.training.text_reading.MEMORY", 0)
     denoiser.read(["a hat"])
     assert len(reads) == 2, "what does not fit is forgotten"

@@ -13,18 +13,16 @@ from diffusers import DDPMScheduler, EulerDiscreteScheduler
 from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
 
 from .. import bundles, loading
 from ..errors import InvalidRequest
 from ..identity import IdentityNet
 from ..people import Frozen
 from .autoencoder import as_pictures
+from .text_reading import TextReader
 
 STRONGEST = 0.1  # of the noise schedule: there hardly anything is left of a picture to go by
 LEAST_APART = 0.003  # of a latent's variance: pictures that differ less are taken for alike
-MEMORY = 2**32  # bytes, for what each text encoder has said
-_Memo = dict[str, tuple[torch.Tensor, torch.Tensor | None]]
 
 
 class Noise(Frozen):
@@ -81,8 +79,10 @@ class Denoiser(nn.Module):
         self.identitynet: IdentityNet | None = None
         if faces:
             self.identitynet = loading.load_controlnet(opened, "identitynet", self.unet, IdentityNet)
-        self._first_said: _Memo = {}
-        self._second_said: _Memo = {}
+        self._readers = (
+            TextReader(self.pipeline.tokenizer, self.text_encoder),
+            TextReader(self.pipeline.tokenizer_2, self.text_encoder_2),
+        )
         self.requires_grad_(False)
         self._schedule = DDPMScheduler.from_config(self.pipeline.scheduler.config)
         signal = self._schedule.alphas_cumprod
@@ -106,7 +106,7 @@ class Denoiser(nn.Module):
         """
         if not self.by_velocity:
             raise InvalidRequest(
-                f"What is foretold is learned out of noise alone, which tells a base that predicts noise nothing. "
+                "What is foretold is learned out of noise alone, which tells a base that predicts noise nothing. "
                 f"Leave {option} at 0, or begin with a base that predicts v."
             )
 
@@ -116,41 +116,14 @@ class Denoiser(nn.Module):
         Args:
             records: of the pictures that the texts tell of: they may know what was cut out of what.
         """
-        parts = (
-            (self.pipeline.tokenizer, self.text_encoder, self._first_said),
-            (self.pipeline.tokenizer_2, self.text_encoder_2, self._second_said),
-        )
-        (first, _), (second, pooled) = (self._heard(texts, *part) for part in parts)
+        (first, _), (second, pooled) = (reader.read(texts) for reader in self._readers)
         sizes = None if records is None else self._sizes(records).to(self.unet.device)
         return Conditions(hidden=torch.cat([first, second], dim=-1), pooled=pooled, sizes=sizes)
 
     @torch.no_grad()
     def pooled(self, texts: Sequence[str]) -> torch.Tensor:
         """(n, p): what the second text encoder says of texts in all."""
-        return self._heard(texts, self.pipeline.tokenizer_2, self.text_encoder_2, self._second_said)[1]
-
-    def _heard(
-        self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, encoder: nn.Module, memo: _Memo
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """An encoder's penultimate states of texts, and its pooled ones. On a CPU one that does not learn reads each
-        text once: there, reading takes as long as a small UNet's step."""
-        device = self.unet.device
-        anew = device.type != "cpu" or any(parameter.requires_grad for parameter in encoder.parameters())
-        if memo and len(memo) * next(iter(memo.values()))[0].nbytes > MEMORY:
-            memo.clear()
-        new = list(texts) if anew else [text for text in dict.fromkeys(texts) if text not in memo]
-        if new:
-            ids = tokenizer(
-                new, padding="max_length", truncation=True, max_length=77, return_tensors="pt"
-            ).input_ids
-            said = encoder(ids.to(device), output_hidden_states=True)
-            hidden, pooled = said.hidden_states[-2], getattr(said, "text_embeds", None)
-            if anew:
-                return hidden, pooled
-            for i, text in enumerate(new):
-                memo[text] = hidden[i], None if pooled is None else pooled[i]
-        hidden, pooled = zip(*(memo[text] for text in texts), strict=True)
-        return torch.stack(hidden), None if pooled[0] is None else torch.stack(pooled)
+        return self._readers[1].read(texts)[1]
 
     def _sizes(self, records: Sequence[dict]) -> torch.Tensor:
         """(b, 4), of `Conditions`."""
