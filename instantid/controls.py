@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from . import skeletons
 from .bundles import Bundle
 from .errors import BundleError
 from .images import fingerprint
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 Draw = Callable[[Image.Image], Image.Image]
-POSE_SIDE = 512  # as in the reference: at this short side the skeleton's lines are drawn, 4 pixels to a side
+SEEN = 0.3  # score from which on ViTPose's keypoints are drawn, as its authors draw them
 
 
 def net_part(bundle: Bundle, name: ControlName) -> str | None:
@@ -41,8 +42,9 @@ def readable(bundle: Bundle) -> tuple[ControlName, ...]:
     names = [
         name for name in get_args(ControlName) if name == "canny" or bundle.present(f"annotators.{name}")
     ]
-    if find_spec("controlnet_aux") is None and "pose" in names:
-        names.remove("pose")  # the install without CUDA leaves it out
+    without = find_spec("controlnet_aux") is None  # the install without CUDA leaves it out
+    if without and "pose" in names and _is_openpose(bundle.require("annotators.pose")):
+        names.remove("pose")
     return tuple(names)
 
 
@@ -87,7 +89,9 @@ class Annotators:
             )
         folder = self._bundle.require(part)
         try:
-            return (_openpose if name == "pose" else _depth)(folder, self._device)
+            if name == "depth":
+                return _depth(folder, self._device)
+            return (_openpose if _is_openpose(folder) else _vitpose)(folder, self._device)
         except ModuleNotFoundError as error:
             raise BundleError(
                 f"The {name} map needs {error.name}, which is not installed: the install without CUDA leaves it "
@@ -100,6 +104,11 @@ class Annotators:
             ) from error
 
 
+def _is_openpose(folder: Path) -> bool:
+    """Whether a pose annotator is OpenPose's weights, as lllyasviel has them; else it is transformers' ViTPose."""
+    return not (folder / "config.json").exists()
+
+
 def _openpose(folder: Path, device: "torch.device | str") -> Draw:
     from controlnet_aux.open_pose import Body, OpenposeDetector  # imports half of computer vision
 
@@ -107,9 +116,32 @@ def _openpose(folder: Path, device: "torch.device | str") -> Draw:
     detector = OpenposeDetector(Body(str(folder / "body_pose_model.pth")).to(device))
 
     def draw(photo: Image.Image) -> Image.Image:
-        return detector(photo, detect_resolution=POSE_SIDE, image_resolution=POSE_SIDE).resize(
+        return detector(photo, detect_resolution=skeletons.SIDE, image_resolution=skeletons.SIDE).resize(
             photo.size, Image.Resampling.BILINEAR
         )
+
+    return draw
+
+
+def _vitpose(folder: Path, device: "torch.device | str") -> Draw:
+    """ViTPose (Xu et al. 2022, 2204.12484), which takes the whole photo for one person's."""
+    import torch
+    from transformers import AutoImageProcessor, VitPoseForPoseEstimation
+
+    processor = AutoImageProcessor.from_pretrained(folder)
+    model = VitPoseForPoseEstimation.from_pretrained(folder).to(device).eval()
+
+    def draw(photo: Image.Image) -> Image.Image:
+        boxes = [[[0.0, 0.0, float(photo.width), float(photo.height)]]]  # left, top, width, height
+        inputs = processor(photo, boxes=boxes, return_tensors="pt").to(device)
+        with torch.no_grad():
+            seen = model(**inputs)
+        [[person]] = processor.post_process_pose_estimation(seen, boxes=boxes)
+        places, scores = person["keypoints"].tolist(), person["scores"].flatten().tolist()
+        points = [
+            tuple(place) if score >= SEEN else None for place, score in zip(places, scores, strict=True)
+        ]
+        return skeletons.draw_skeletons([skeletons.from_coco(points)], *photo.size)
 
     return draw
 

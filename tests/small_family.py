@@ -1,15 +1,19 @@
 """A few prepared pictures and a bundle to train on them, for tests of training."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
 from instantid import bundles, mini
 from instantid.people import Face
 from instantid.training import latents
-from instantid.training.prepared import Example, Prepared, write_piece
+from instantid.training.prepared import Example, Prepared, encode_latents, write_piece
 
+SCALE = 8  # pixels to a latent
 SIZES = dataclasses.replace(mini.TINY, embedding=8, controlnets=())
 
 
@@ -29,6 +33,33 @@ def make_bundle(folder: Path, prepared: Prepared) -> Path:
     """A bundle that fits them, and their latents by its VAE."""
     mini.build(folder, dataclasses.replace(SIZES, embedding=prepared.embeddings.shape[1]))
     latents.encode(prepared, bundles.open_bundle(folder))
+    return folder
+
+
+def make_linear(folder: Path, *, people: int = 6, views: int = 40) -> Prepared:
+    """As `make_prepared`, with latents that are linear in pixels: the mean colour of each square, and how it changes.
+
+    A small VAE that nobody trained would tell hardly anything of a picture.
+    """
+    prepared = make_prepared(folder, people=people, views=views)
+
+    def encode(images: np.ndarray) -> np.ndarray:
+        squares = F.pixel_unshuffle(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1, SCALE)
+        squares = squares.unflatten(1, (3, SCALE * SCALE))
+        change = squares[:, 0, -1] - squares[:, 0, 0]
+        return torch.cat([squares.mean(dim=2), change[:, None]], dim=1).numpy()
+
+    encode_latents(prepared, encode, mark="linear")
+    return prepared
+
+
+def make_velocity_bundle(folder: Path, prepared: Prepared, *, velocity: bool = True) -> Path:
+    """A bundle for `make_linear`'s pictures, whose latents stay as they are, that predicts v."""
+    mini.build(folder, dataclasses.replace(SIZES, embedding=prepared.embeddings.shape[1]))
+    if velocity:
+        schedule = folder / "base" / "scheduler" / "scheduler_config.json"
+        settings = json.loads(schedule.read_text())
+        schedule.write_text(json.dumps(settings | {"prediction_type": "v_prediction"}))
     return folder
 
 

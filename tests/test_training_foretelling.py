@@ -1,13 +1,12 @@
 """What is foretold of faces: where the keypoints are, in the colours of the embedding, and the rest as it was. And of
 pictures from their captions."""
 
-import json
 import random
 
 import numpy as np
 import pytest
 import torch
-from small_family import make_bundle, make_prepared
+from small_family import make_bundle, make_linear, make_prepared, make_velocity_bundle
 from torch.nn import functional as F
 
 from instantid.errors import InvalidRequest
@@ -19,22 +18,10 @@ from instantid.training.loop import train
 from instantid.training.prepared import encode_latents
 from instantid.training.settings import Settings
 
-SCALE = 8
-
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Six people, with latents that are linear in pixels: the mean colour of each square, and how it changes."""
-    prepared = make_prepared(tmp_path_factory.mktemp("prepared"), people=6, views=40)
-
-    def encode(images: np.ndarray) -> np.ndarray:
-        squares = F.pixel_unshuffle(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1, SCALE)
-        squares = squares.unflatten(1, (3, SCALE * SCALE))
-        change = squares[:, 0, -1] - squares[:, 0, 0]
-        return torch.cat([squares.mean(dim=2), change[:, None]], dim=1).numpy()
-
-    encode_latents(prepared, encode, mark="linear")
-    return prepared
+    return make_linear(tmp_path_factory.mktemp("prepared"))
 
 
 def test_a_face_is_foretold_where_it_is_in_the_colour_of_whose_it_is(prepared):
@@ -234,16 +221,7 @@ def test_a_base_that_predicts_noise_is_refused(prepared, tmp_path):
 
 
 def _task(prepared, tmp_path, *, velocity=True, **options):
-    kept = {piece: np.load(piece / "latents.npy") for piece in prepared.pieces}
-    bundle = make_bundle(tmp_path / "bundle", prepared)
-    if velocity:
-        schedule = bundle / "base" / "scheduler" / "scheduler_config.json"
-        settings = json.loads(schedule.read_text())
-        schedule.write_text(json.dumps(settings | {"prediction_type": "v_prediction"}))
-    for piece, latents in kept.items():
-        np.save(piece / "latents.npy", latents)
-        (piece / "latents.mark").write_text("linear")
-    prepared._open.clear()
+    bundle = make_velocity_bundle(tmp_path / "bundle", prepared, velocity=velocity)
     return IdentityTask(bundle, prepared, np.arange(200), np.arange(200, 206), Options(**options))
 
 

@@ -18,7 +18,7 @@ from instantid.training.foretelling import Foretelling
 from instantid.training.identity import IdentityTask
 from instantid.training.identity import Options as IdentityOptions
 from instantid.training.loop import train
-from instantid.training.placing import Options, PlacingTask, upper_part
+from instantid.training.placing import Options, PlacingTask, net_of_read_maps
 from instantid.training.plain_attention import plain_attention
 from instantid.training.settings import Settings
 
@@ -110,7 +110,7 @@ def test_the_upper_part_says_what_the_whole_says(denoiser):
     for net in (attend_finest(denoiser.identitynet), denoiser.identitynet):
         at, _ = finest_attended(net)
         torch.nn.init.normal_(net.controlnet_down_blocks[at].weight)
-        upper = upper_part(net)
+        upper = net_of_read_maps(net)
         whole, _ = run(net, denoiser)
         part, _ = run(upper, denoiser, net.controlnet_cond_embedding(maps_of()))
         assert torch.allclose(whole[at], part[at], atol=1e-5)

@@ -28,7 +28,9 @@ STAGES = {
     "identity": "IdentityNet and the identity adapter: InstantID.",
     "likeness": "Identity again, by how well a face recognition model knows those who are painted.",
     "style": "The style adapter: IP-Adapter, and InstantStyle's way of it.",
+    "drawing": "What pictures with such maps look like, for the Union ControlNet alone. For small models.",
     "control": "A ControlNet for edges, depth or skeletons, or one for all of them.",
+    "annotator": "What reads a skeleton or a depth map off a photo. SDXL has them.",
     "lora": "A LoRA of one person or look: DreamBooth.",
     "distillation": "A LoRA that needs few steps: LCM.",
 }

@@ -1,15 +1,17 @@
 """ControlNets as training begins with them: the UNet's first half, silent, and a way in that lets maps through."""
 
+import copy
 from typing import TypeVar
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, ControlNetUnionModel, UNet2DConditionModel
 from torch import nn
 
 from ..mini import map_channels
 
 FINEST_LAYERS, FINEST_HEADS = 3, 4
 Net = TypeVar("Net", bound=ControlNetModel)
+AnyNet = TypeVar("AnyNet", ControlNetModel, ControlNetUnionModel)
 
 
 def begin_controlnet(
@@ -55,3 +57,21 @@ def attend_finest(net: Net) -> Net:
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     return finer
+
+
+def upper_part(net: AnyNet, last: int, levels: int) -> AnyNet:
+    """A ControlNet's layers up to a residual, the only one that counts of what they return; it shares its weights.
+
+    Args:
+        last: the residual's place among all.
+        levels: how many of its blocks that takes.
+    """
+    silent = [nn.Identity() for _ in range(last)]
+    upper = copy.copy(net)
+    upper._modules = dict(net._modules) | {
+        "down_blocks": net.down_blocks[:levels],
+        "mid_block": None,
+        "controlnet_down_blocks": nn.ModuleList([*silent, net.controlnet_down_blocks[last]]),
+        "controlnet_mid_block": nn.Identity(),
+    }
+    return upper

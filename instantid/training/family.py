@@ -32,6 +32,7 @@ Tell = Callable[[str], None]
 TRAINED_BY = {
     "style": ("style_adapter", "image_encoder"),
     "control": ("controlnets",),
+    "annotator": ("annotators",),
     "distillation": ("loras",),
 }
 """Parts that a bundle does without, and has no use of before their stage is done."""

@@ -102,6 +102,11 @@ class Options(Noise):
         description="With the base: share of batches that are shown edges, depth and skeletons, too, and the "
         "bundle's Union ControlNet learns along: a small UNet that stays as it is hardly hears one.",
     )
+    mapped: Share = Field(
+        0.0,
+        description="With guided: share of all batches that learn what the Union ControlNet foretells of pictures "
+        "out of the strongest noise.",
+    )
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
 
 
@@ -135,7 +140,9 @@ class IdentityTask(nn.Module):
             raise InvalidRequest(
                 "worded teaches the base to read: choose with_base: true, or leave worded at 0."
             )
-        for option in ("foretold", "worded"):
+        if options.mapped and not options.guided:
+            raise InvalidRequest("mapped is for a Union ControlNet that learns along: choose guided, too.")
+        for option in ("foretold", "worded", "mapped"):
             if getattr(options, option):
                 denoiser.require_velocity(option)
         weights = _adapter(bundle, denoiser, prepared, options)
@@ -185,6 +192,8 @@ class IdentityTask(nn.Module):
     def _denoised(self, indices: Sequence[int], strengths: tuple[float, float]) -> Figures:
         chosen, denoiser, options = self._chosen[list(indices)], self.denoiser, self._options
         plain = strengths == (0, 0)
+        if random.random() < options.mapped:
+            return self._mapped(chosen)
         if random.random() < options.worded:
             return self._worded(chosen, strengths)
         if not plain and random.random() < options.foretold:
@@ -253,6 +262,28 @@ class IdentityTask(nn.Module):
             where = where - inside_faces(self._prepared, both, latents)
         error, apart = denoiser.compared(latents, where, given)
         return {"loss": error + apart, "words": apart}
+
+    def _mapped(self, chosen: np.ndarray) -> Figures:
+        """As `_foretold`, for maps: two pictures' in the same noise, and neither faces nor words."""
+        denoiser, both = self.denoiser, chosen[: len(chosen) // 2 * 2]
+        self._attend(0.0)
+        conditions = with_faces(
+            denoiser,
+            self._prepared,
+            denoiser.read([""] * len(both)),
+            torch.zeros(len(both), self._prepared.embeddings.shape[1]),
+            both,
+            net=False,
+        )
+        kinds = self.guide.drawn(both)
+        given = self.guide.guided(conditions, both, kinds)
+        with torch.no_grad():
+            at = denoiser.timesteps(len(both), STRONGEST).to(denoiser.unet.device)
+            shape = (len(both), denoiser.unet.config.in_channels, denoiser.side, denoiser.side)
+            noise = torch.randn(shape, device=denoiser.unet.device)
+            latents = self.guide.code.latents_of(self.guide.say(conditions, both, kinds, noise, at))
+        error, apart = denoiser.compared(latents, torch.ones_like(latents[:, :1]), given)
+        return {"loss": error + apart, "maps": apart}
 
     def sheet(self) -> Image.Image:
         """The pictures; below, their people painted with adapter and IdentityNet, with one of them, with none; and

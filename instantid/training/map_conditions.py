@@ -6,9 +6,9 @@ One kind of map: a ControlNet of its own (Zhang et al. 2023, 2302.05543). All of
 
 import inspect
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,16 @@ from .. import bundles
 from ..guides import UNION_KINDS
 from ..loading import load_controlnet
 from ..request import Control, ControlName
-from .beginnings import begin_controlnet
+from .beginnings import begin_controlnet, upper_part
 from .bundle_file import name_part
 from .denoising import Conditions, Denoiser
+from .map_code import AT, MapCode
 from .maps import Maps
 from .prepared import Prepared
 
 UNION_TYPES = 6  # of xinsir's Union model; the engine knows three of them
+ALONE = 0.5  # share of batches with one kind of map, as most pictures are made; the others have one to all
+KNOWN = 512  # pictures that tell how much latents vary
 Kinds = tuple[ControlName, ...]
 ALL_KINDS: Kinds = tuple(UNION_KINDS)
 
@@ -54,6 +57,8 @@ class MapConditions(nn.Module):
         if union:
             _keep_apart(self.net)
         self.maps = Maps(prepared, bundle)
+        self._prepared = prepared
+        self._denoiser = [denoiser]  # in a list: no part of this module
 
     def kinds_of(self, index: int) -> Kinds:
         """Which of the maps a picture has."""
@@ -63,7 +68,8 @@ class MapConditions(nn.Module):
     def drawn(self, chosen: Sequence[int]) -> list[Kinds]:
         """Some of each picture's kinds. Drawn once for all: a net reads each set of kinds by itself, and a few
         pictures take nearly as long as many."""
-        drawn = random.sample(self.kinds, random.randint(1, len(self.kinds)))
+        count = 1 if random.random() < ALONE else random.randint(1, len(self.kinds))
+        drawn = random.sample(self.kinds, count)
         own = [self.kinds_of(i) for i in chosen]
         return [tuple(kind for kind in kinds if kind in drawn) or _some(kinds) for kinds in own]
 
@@ -76,6 +82,47 @@ class MapConditions(nn.Module):
             told: the kinds of each picture's maps.
             vary: read edges by thresholds that are drawn, as ControlNet's authors did.
         """
+        said = self._saying(self.net, conditions, chosen, told, vary)
+
+        def residuals(noisy, timesteps, added):
+            down, middle = said(noisy, timesteps, added)
+            if conditions.residuals is None:
+                return down, middle
+            others, other = conditions.residuals(noisy, timesteps, added)
+            return [one + two for one, two in zip(down, others, strict=True)], middle + other
+
+        return replace(conditions, residuals=residuals)
+
+    def say(
+        self,
+        conditions: Conditions,
+        chosen: Sequence[int],
+        told: Sequence[Kinds],
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        *,
+        vary: bool = False,
+    ) -> torch.Tensor:
+        """The code that a Union net writes of pictures' maps; only the layers that write it run."""
+        said = self._saying(upper_part(self.net, AT, levels=1), conditions, chosen, told, vary)
+        down, _ = said(noisy, timesteps, self._denoiser[0].beside(noisy, conditions))
+        return self.code.read(down[AT].float())
+
+    @cached_property
+    def code(self) -> MapCode:
+        """How a Union net writes down what it foretells."""
+        apart = max(1, len(self._prepared) // KNOWN)
+        return MapCode(self.net, self._prepared.latents(range(0, len(self._prepared), apart)))
+
+    def _saying(
+        self,
+        net: ControlNetModel | ControlNetUnionModel,
+        conditions: Conditions,
+        chosen: Sequence[int],
+        told: Sequence[Kinds],
+        vary: bool,
+    ) -> Callable[..., tuple[list[torch.Tensor], torch.Tensor]]:
+        """What a net adds for pictures with these maps, as `Conditions.residuals` is called."""
         together: dict[Kinds, list[int]] = {}  # a net takes the same kinds for all of a batch
         for row, kinds in enumerate(told):
             together.setdefault(kinds, []).append(row)
@@ -90,7 +137,8 @@ class MapConditions(nn.Module):
 
         def residuals(noisy, timesteps, added):
             parts = [
-                self._read(
+                _read(
+                    net,
                     kinds,
                     [
                         torch.from_numpy(each).to(noisy.device).permute(0, 3, 1, 2) / 255
@@ -104,13 +152,9 @@ class MapConditions(nn.Module):
                 for kinds, rows in together.items()
             ]
             down = [torch.cat(level)[back] for level in zip(*(down for down, _ in parts), strict=True)]
-            middle = torch.cat([middle for _, middle in parts])[back]
-            if conditions.residuals is None:
-                return down, middle
-            others, other = conditions.residuals(noisy, timesteps, added)
-            return [one + two for one, two in zip(down, others, strict=True)], middle + other
+            return down, torch.cat([middle for _, middle in parts])[back]
 
-        return replace(conditions, residuals=residuals)
+        return residuals
 
     def save(self, bundle: Path) -> None:
         """Write controlnets/KIND, or controlnets/union, which takes the place of all kinds in bundle.json."""
@@ -118,25 +162,6 @@ class MapConditions(nn.Module):
         self.net.save_pretrained(bundle / source)
         replaced = [f"controlnets.{kind}" for kind in self.kinds] if len(self.kinds) > 1 else []
         name_part(bundle, self.part, source, instead_of=replaced)
-
-    def _read(
-        self,
-        kinds: Kinds,
-        maps: Sequence[torch.Tensor],
-        noisy: torch.Tensor,
-        timesteps: torch.Tensor,
-        hidden: torch.Tensor,
-        added: dict[str, torch.Tensor],
-    ) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
-        """What the net makes of pictures that all have these kinds of maps, as `Nets` calls it at strength 1."""
-        if isinstance(self.net, ControlNetModel):
-            told = {"controlnet_cond": maps[0]}
-        else:
-            places = [UNION_KINDS[kind] for kind in kinds]
-            types = noisy.new_zeros(len(noisy), self.net.config.num_control_type)
-            types[:, places] = 1
-            told = {"controlnet_cond": list(maps), "control_type": types, "control_type_idx": places}
-        return self.net(noisy, timesteps, hidden, added_cond_kwargs=added, return_dict=False, **told)
 
 
 def part_of(kinds: Kinds) -> str:
@@ -187,3 +212,23 @@ def _control(vary: bool) -> Control:
         return Control()
     low = int(torch.randint(50, 151, ()))
     return Control(low=low, high=low + int(torch.randint(50, 151, ())))
+
+
+def _read(
+    net: ControlNetModel | ControlNetUnionModel,
+    kinds: Kinds,
+    maps: Sequence[torch.Tensor],
+    noisy: torch.Tensor,
+    timesteps: torch.Tensor,
+    hidden: torch.Tensor,
+    added: dict[str, torch.Tensor],
+) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
+    """What a net makes of pictures that all have these kinds of maps, as `Nets` calls it at strength 1."""
+    if isinstance(net, ControlNetModel):
+        told = {"controlnet_cond": maps[0]}
+    else:
+        places = [UNION_KINDS[kind] for kind in kinds]
+        types = noisy.new_zeros(len(noisy), net.config.num_control_type)
+        types[:, places] = 1
+        told = {"controlnet_cond": list(maps), "control_type": types, "control_type_idx": places}
+    return net(noisy, timesteps, hidden, added_cond_kwargs=added, return_dict=False, **told)

@@ -3,37 +3,23 @@
 Edges are read by the engine's own annotator; depth and skeletons are drawn from the truth, in the annotators' way.
 """
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from .. import bundles
-from ..controls import POSE_SIDE, Annotators
+from ..controls import Annotators
 from ..request import Control, ControlName
+from ..skeletons import NECK, Skeleton, draw_skeletons
 from .prepared import Prepared
 
 AT_ONCE = 256  # depth maps looked at together
-STICK, DOT = 4, 4  # half-width of limbs and radius of points, at POSE_SIDE
-NECK = 1
-# OpenPose's 18 points: nose, neck, the right arm from the shoulder on, the left one, the right leg from the hip on,
-# the left one, right eye, left eye, right ear, left ear. Records know all but the neck and the ears; their bodies
-# are in the same order.
-NOSE_EYES = {0: 2, 14: 0, 15: 1}  # OpenPose's number: that among a record's face keypoints
+# OpenPose's number: that among a record's face keypoints. Records know all but the neck and the ears; their bodies
+# are in OpenPose's order.
+NOSE_EYES = {0: 2, 14: 0, 15: 1}
 BODY = range(2, 14)
-LIMBS = (
-    *((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13)),
-    *((1, 0), (0, 14), (14, 16), (0, 15), (15, 17)),
-)
-COLOURS = (
-    *((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0)),
-    *((0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255)),
-    *((170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85)),
-)
-Skeleton = list[tuple[float, float] | None]
 
 
 class Maps:
@@ -55,17 +41,15 @@ class Maps:
     def draw(self, kind: ControlName, index: int, control: Control) -> np.ndarray:
         """One map of one picture; edges by `control`'s thresholds."""
         if kind == "pose":
-            return draw_skeletons(self._skeletons(index), self._prepared.size)
+            size = self._prepared.size
+            return np.asarray(draw_skeletons(self._skeletons(index), size, size))
         if kind == "depth":
             return draw_depth(self._prepared.depth([index])[0])
         picture = Image.fromarray(self._prepared.images([index])[0])
         return np.asarray(self._annotators.draw("canny", picture, control))
 
     def _skeletons(self, index: int) -> list[Skeleton]:
-        size = self._prepared.size
-        figures = self._prepared.records[index].get("figures", [])
-        skeletons = [skeleton_of(figure, size) for figure in figures if "body_keypoints" in figure]
-        return [skeleton for skeleton in skeletons if any(skeleton)]
+        return skeletons_of(self._prepared.records[index], self._prepared.size)
 
     @cached_property
     def _has_depth(self) -> np.ndarray:
@@ -86,6 +70,12 @@ def draw_depth(depth: np.ndarray) -> np.ndarray:
     return np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=-1)
 
 
+def skeletons_of(record: dict, size: int) -> list[Skeleton]:
+    """Of all bodies in a picture of that size of which anything is seen."""
+    known = [figure for figure in record.get("figures", []) if "body_keypoints" in figure]
+    return [skeleton for figure in known if any(skeleton := skeleton_of(figure, size))]
+
+
 def skeleton_of(figure: dict, size: int) -> Skeleton:
     """OpenPose's 18 points of a record's figure, in pixels of a picture of that size; None: not to be seen.
 
@@ -102,25 +92,3 @@ def skeleton_of(figure: dict, size: int) -> Skeleton:
     if (skeleton[2] or skeleton[5]) and (neck >= 0).all() and (neck < size).all():
         skeleton[NECK] = (float(neck[0]), float(neck[1]))
     return skeleton
-
-
-def draw_skeletons(skeletons: Sequence[Skeleton], size: int) -> np.ndarray:
-    """(size, size, 3) uint8 RGB, as the pose annotator draws bodies: at POSE_SIDE, then scaled."""
-    canvas = np.zeros((POSE_SIDE, POSE_SIDE, 3), np.uint8)
-    for skeleton in skeletons:
-        points = [point and np.array(point) * (POSE_SIDE / size) for point in skeleton]
-        for (one, other), colour in zip(LIMBS, COLOURS):  # the last colour is a point's alone
-            if points[one] is not None and points[other] is not None:
-                dim = [int(value * 0.6) for value in colour]
-                cv2.fillConvexPoly(canvas, _stick(points[one], points[other]), dim)
-        for point, colour in zip(points, COLOURS, strict=True):
-            if point is not None:
-                cv2.circle(canvas, (int(point[0]), int(point[1])), DOT, colour, thickness=-1)
-    return np.asarray(Image.fromarray(canvas).resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _stick(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    along, middle = one - other, (one + other) / 2
-    angle = np.degrees(np.arctan2(along[1], along[0]))
-    half = int(np.hypot(*along) / 2)
-    return cv2.ellipse2Poly((int(middle[0]), int(middle[1])), (half, STICK), int(angle), 0, 360, 1)

@@ -5,7 +5,6 @@ IdentityNet's first layers are needed to say it: no noise by chance stands betwe
 picture takes a fifth of the work.
 """
 
-import copy
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..identity import IdentityNet
 from ..people import Frozen
 from .adapters import fitting_adapter
 from .base import drawn_caption
-from .beginnings import attend_finest, begin_controlnet
+from .beginnings import attend_finest, begin_controlnet, upper_part
 from .bundle_file import name_part
 from .denoising import STRONGEST, Conditions, Denoiser, without_text
 from .face_code import FaceCode, finest_attended
@@ -79,7 +78,7 @@ class PlacingTask(nn.Module):
         written = net.controlnet_down_blocks[self.code.at]
         if not written.weight.any():  # silent so as not to disturb a UNet; none listens here
             nn.init.dirac_(written.weight)
-        self._upper = [upper_part(net)]  # in a list: its weights are IdentityNet's
+        self._upper = [net_of_read_maps(net)]  # in a list: its weights are IdentityNet's
         denoiser.requires_grad_(False)
         self._upper[0].requires_grad_(True)
         net.controlnet_cond_embedding.requires_grad_(True)
@@ -158,16 +157,9 @@ class PlacingTask(nn.Module):
         return told.to(faces.device), inside.to(faces.device)
 
 
-def upper_part(net: ControlNetModel) -> ControlNetModel:
+def net_of_read_maps(net: ControlNetModel) -> ControlNetModel:
     """A ControlNet's layers up to the first attention, sharing its weights; it takes maps that were read."""
     last, halvings = finest_attended(net)
-    silent = [nn.Identity() for _ in range(last)]
-    upper = copy.copy(net)
-    upper._modules = dict(net._modules) | {
-        "controlnet_cond_embedding": nn.Identity(),
-        "down_blocks": net.down_blocks[: halvings + 1],
-        "mid_block": None,
-        "controlnet_down_blocks": nn.ModuleList([*silent, net.controlnet_down_blocks[last]]),
-        "controlnet_mid_block": nn.Identity(),
-    }
+    upper = upper_part(net, last, halvings + 1)
+    upper.controlnet_cond_embedding = nn.Identity()
     return upper

@@ -18,11 +18,13 @@ from .. import bundles, loading, mini
 from ..errors import InvalidRequest
 from ..people import Frozen
 from . import (
+    annotator,
     autoencoder,
     base,
     clip,
     control,
     distillation,
+    drawing,
     identity,
     likeness,
     lora,
@@ -46,7 +48,9 @@ STAGES = {
     "identity": (identity.IdentityTask, identity.Options),
     "likeness": (likeness.LikenessTask, likeness.Options),
     "style": (style.StyleTask, style.Options),
+    "drawing": (drawing.DrawingTask, drawing.Options),
     "control": (control.ControlTask, control.Options),
+    "annotator": (annotator.AnnotatorTask, annotator.Options),
     "distillation": (distillation.DistillationTask, distillation.Options),
     "lora": (lora.LoraTask, lora.Options),
 }
