@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from . import skeletons
 from .bundles import Bundle
 from .errors import BundleError
 from .images import fingerprint
 from .memo import Memo
 from .request import Control, ControlName
+from .skeletons import SIDE as POSE_SIDE
+from .skeletons import draw_skeletons, from_coco
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +117,7 @@ def _openpose(folder: Path, device: "torch.device | str") -> Draw:
     detector = OpenposeDetector(Body(str(folder / "body_pose_model.pth")).to(device))
 
     def draw(photo: Image.Image) -> Image.Image:
-        return detector(photo, detect_resolution=skeletons.SIDE, image_resolution=skeletons.SIDE).resize(
+        return detector(photo, detect_resolution=POSE_SIDE, image_resolution=POSE_SIDE).resize(
             photo.size, Image.Resampling.BILINEAR
         )
 
@@ -141,7 +142,7 @@ def _vitpose(folder: Path, device: "torch.device | str") -> Draw:
         points = [
             tuple(place) if score >= SEEN else None for place, score in zip(places, scores, strict=True)
         ]
-        return skeletons.draw_skeletons([skeletons.from_coco(points)], *photo.size)
+        return draw_skeletons([from_coco(points)], *photo.size)
 
     return draw
 

@@ -44,7 +44,7 @@ def make_linear(folder: Path, *, people: int = 6, views: int = 40) -> Prepared:
     prepared = make_prepared(folder, people=people, views=views)
 
     def encode(images: np.ndarray) -> np.ndarray:
-        squares = F.pixel_unshuffle(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1, SCALE)
+        squares = F.pixel_unshuffle(torch.from_numpy(images.copy()).permute(0, 3, 1, 2) / 127.5 - 1, SCALE)
         squares = squares.unflatten(1, (3, SCALE * SCALE))
         change = squares[:, 0, -1] - squares[:, 0, 0]
         return torch.cat([squares.mean(dim=2), change[:, None]], dim=1).numpy()

@@ -13,11 +13,12 @@ from controlnet_aux.open_pose import Body
 from controlnet_aux.open_pose.model import bodypose_model
 from PIL import Image
 
-from instantid import bundles
+from instantid import bundles, mini
 from instantid.bundles import open_bundle
 from instantid.controls import Annotators, net_part, readable, usable
 from instantid.errors import BundleError, DownloadError
 from instantid.request import Control
+from instantid.skeletons import draw_skeletons
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,69 @@ def save_depth(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def annotators(folder) -> Annotators:
     return Annotators(bundles.open_bundle(folder))
+
+
+@pytest.fixture(scope="module")
+def vitpose_folder(tmp_path_factory) -> Path:
+    """A ViTPose as transformers keeps it, that sees every keypoint at places that follow from its weights."""
+    folder = tmp_path_factory.mktemp("vitpose")
+    mini.pose_annotator(64, 17).save_pretrained(folder)
+    transformers.VitPoseImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+def vitpose(tiny, folder) -> Annotators:
+    return Annotators(with_parts(tiny, annotators={"pose": str(folder)}))
+
+
+def test_vitposes_keypoints_are_drawn_as_openposes(tiny, vitpose_folder, photo, monkeypatch):
+    # COCO's order: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles; left ones first.
+    places = torch.tensor(
+        [[70.0, 20], [80, 15], [60, 15], [0, 0], [0, 0], [100, 60], [40, 60]] + [[5.0, 5]] * 10
+    )
+    scores = torch.tensor([0.9, 0.9, 0.9, 0.1, 0.1, 0.8, 0.8] + [0.29] * 10)
+    asked = []
+
+    def keypoints(self, seen, boxes):
+        asked.append((seen.heatmaps.shape, boxes))
+        return [[{"keypoints": places, "scores": scores[:, None]}]]
+
+    monkeypatch.setattr(transformers.VitPoseImageProcessor, "post_process_pose_estimation", keypoints)
+    drawn = vitpose(tiny, vitpose_folder).draw("pose", photo, Control())
+    points: list = [None] * 18
+    points[0], points[1], points[2], points[5] = (70, 20), (70, 60), (40, 60), (100, 60)
+    points[14], points[15] = (60, 15), (80, 15)
+    assert drawn.tobytes() == draw_skeletons([points], 140, 100).tobytes()
+    assert asked == [((1, 17, 16, 16), [[[0.0, 0.0, 140.0, 100.0]]])], "the whole photo is one person's"
+
+
+def test_vitpose_follows_the_photo_and_is_loaded_once(tiny, vitpose_folder, photo, monkeypatch):
+    monkeypatch.setattr("instantid.controls.SEEN", -1e9)
+    loads, load = [], transformers.VitPoseForPoseEstimation.from_pretrained
+    monkeypatch.setattr(
+        transformers.VitPoseForPoseEstimation, "from_pretrained", lambda *a: loads.append(a) or load(*a)
+    )
+    annotators = vitpose(tiny, vitpose_folder)
+    drawn = annotators.draw("pose", photo, Control())
+    assert drawn.size == photo.size and drawn.mode == "RGB" and np.asarray(drawn).any()
+    assert drawn.tobytes() != annotators.draw("pose", photo.rotate(180), Control()).tobytes()
+    assert len(loads) == 1
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda at: (at / "config.json").write_text("{}"),
+        lambda at: (at / "model.safetensors").unlink(),
+        lambda at: (at / "model.safetensors").write_bytes(b"\x01"),
+        lambda at: (at / "preprocessor_config.json").unlink(),
+    ],
+)
+def test_a_damaged_vitpose_names_the_part(tiny, vitpose_folder, tmp_path, photo, harm):
+    copy = shutil.copytree(vitpose_folder, tmp_path / "copy")
+    harm(copy)
+    with pytest.raises(BundleError, match=r"annotators\.pose"):
+        vitpose(tiny, copy).draw("pose", photo, Control())
 
 
 def test_canny_is_opencvs_at_the_references_thresholds(annotators, photo):
@@ -229,10 +293,12 @@ def test_maps_are_readable_where_their_annotator_is_here_and_canny_always(tiny):
     assert readable(with_parts(tiny, annotators={"depth": here, "pose": "owner/x"})) == ("canny", "depth")
 
 
-def test_a_pose_is_not_readable_where_its_library_is_not_installed(tiny, monkeypatch):
-    here = str(tiny / "controlnets" / "canny")
-    bundle = with_parts(tiny, controlnets={"pose": here}, annotators={"pose": here})
+def test_a_pose_is_not_readable_where_its_library_is_not_installed(tiny, folder, vitpose_folder, monkeypatch):
+    here, openpose = str(tiny / "controlnets" / "canny"), str(folder / "Annotators")
+    bundle = with_parts(tiny, controlnets={"pose": here}, annotators={"pose": openpose})
     assert readable(bundle) == ("pose", "canny")
     monkeypatch.setattr("instantid.controls.find_spec", lambda name: None)
     assert readable(bundle) == ("canny",)
     assert usable(bundle) == ("pose",)  # by a ready map
+    vitpose = with_parts(tiny, controlnets={"pose": here}, annotators={"pose": str(vitpose_folder)})
+    assert readable(vitpose) == ("pose", "canny"), "transformers reads it"

@@ -16,7 +16,7 @@ LAYERS = [
     "errors memo",
     "people image_files",
     "request dotted",
-    "images styles bundles face_drawing views saved_person effort",
+    "images styles bundles face_drawing skeletons views saved_person effort",
     "prints provenance adapter_file lora_file inversion_file library mini_tokenizer saved_people regions placing "
     "face_measures",
     "metadata branches vocabulary",
@@ -43,7 +43,7 @@ UI_MAY_IMPORT = {
 
 ONLY_IN = {"gradio": "app ui", "insightface": "faces"}
 WITHOUT_MODELS = (
-    "errors request effort styles images image_files faces face_drawing dotted prints metadata repeating making "
+    "errors request effort styles images image_files faces face_drawing skeletons dotted prints metadata repeating making "
     "batch compare bundles library history ui"
 )
 NEVER_IN = dict.fromkeys(("torch", "diffusers", "transformers"), WITHOUT_MODELS)

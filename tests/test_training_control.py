@@ -12,7 +12,7 @@ from diffusers import ControlNetModel, ControlNetUnionModel
 from PIL import Image
 
 from instantid import bundles, mini
-from instantid.controls import POSE_SIDE, Annotators, net_part
+from instantid.controls import Annotators, net_part
 from instantid.engine import Engine
 from instantid.errors import InvalidRequest
 from instantid.guides import UNION_KINDS
@@ -20,8 +20,10 @@ from instantid.identity import IdentityNet
 from instantid.loading import load_controlnet
 from instantid.nets import Guide, Nets
 from instantid.request import Control, Request
+from instantid.skeletons import SIDE as POSE_SIDE
+from instantid.skeletons import draw_skeletons
 from instantid.training.control import ControlTask, Options
-from instantid.training.maps import Maps, draw_depth, draw_skeletons, skeleton_of
+from instantid.training.maps import Maps, draw_depth, skeleton_of
 from instantid.training.prepared import FAR, Example, Prepared, write_piece
 
 SIDE = 64
@@ -125,7 +127,7 @@ def test_skeletons_are_drawn_as_the_pose_annotator_draws_them():
     points = [point and Keypoint(point[0] / SIDE, point[1] / SIDE) for point in skeleton]
     util.draw_bodypose(theirs, points)
     theirs = Image.fromarray(theirs).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    assert np.array_equal(draw_skeletons([skeleton], SIDE), np.asarray(theirs))
+    assert np.array_equal(np.asarray(draw_skeletons([skeleton], SIDE, SIDE)), np.asarray(theirs))
 
 
 def test_a_skeleton_has_what_can_be_seen_and_a_neck_between_the_shoulders():

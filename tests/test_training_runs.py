@@ -68,6 +68,8 @@ def test_every_stage_that_goes_on_from_sdxl_has_a_configuration():
         "base",
         "projector",
         "placing",
+        "drawing",
+        "annotator",
     }
 
 
