@@ -43,8 +43,8 @@ UI_MAY_IMPORT = {
 
 ONLY_IN = {"gradio": "app ui", "insightface": "faces"}
 WITHOUT_MODELS = (
-    "errors request effort styles images image_files faces face_drawing skeletons dotted prints metadata repeating making "
-    "batch compare bundles library history ui"
+    "errors request effort styles images image_files faces face_drawing skeletons dotted prints metadata repeating "
+    "making batch compare bundles library history ui"
 )
 NEVER_IN = dict.fromkeys(("torch", "diffusers", "transformers"), WITHOUT_MODELS)
 FACE_CLASSES = {"FaceDetectorYN", "FaceRecognizerSF"}  # OpenCV's

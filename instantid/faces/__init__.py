@@ -15,4 +15,5 @@ from .insight import INSIGHTFACE_AGE as INSIGHTFACE_AGE
 from .insight import INSIGHTFACE_FILES as INSIGHTFACE_FILES
 from .loading import load_finder as load_finder
 from .opencv import OPENCV_FILES as OPENCV_FILES
+from .opencv import OPENCV_SAME as OPENCV_SAME
 from .portrait import take_portrait as take_portrait

@@ -9,6 +9,9 @@ from .finder import FaceFinder, Found
 from .problems import damaged, incomplete
 
 OPENCV_FILES = ("face_detection_yunet_2023mar.onnx", "face_recognition_sface_2021dec.onnx")
+OPENCV_SAME = (
+    0.363  # cosine from which on SFace calls two photos the same person's, by opencv_zoo's own choice
+)
 # Motorcycles and cheetahs score up to 0.78; faces too large for a size score less, with poor keypoints, and are
 # better seen at the next one.
 OPENCV_SCORE = 0.8

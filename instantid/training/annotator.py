@@ -36,7 +36,7 @@ from .prepared import Prepared
 from .settings import Share
 from .sheets import lay_out
 
-SPREAD = 1.2  # of a keypoint's heat, in places of its heatmap
+SPREAD = 2.0  # of a keypoint's heat, in places of its heatmap
 BOXED = 1 / 1.25  # ViTPose's processor sees a quarter more than the box it is given
 SHIFT = 0.1  # of a picture's side, at most
 MEAN = STD = [0.5, 0.5, 0.5]

@@ -116,14 +116,18 @@ def captions(result: Result, studio: Studio) -> list[str]:
     likeness = result.likeness or [None] * len(result.images)
     untrained = " · untrained weights" if studio.untrained else ""
     return [
-        f"seed {seed}{_likeness(value, result)}{untrained}" for seed, value in zip(result.seeds, likeness)
+        f"seed {seed}{_likeness(value, result, studio)}{untrained}"
+        for seed, value in zip(result.seeds, likeness)
     ]
 
 
-def _likeness(value: float | None, result: Result) -> str:
+def _likeness(value: float | None, result: Result, studio: Studio) -> str:
     if result.likeness is None:
         return ""
-    return " · no face found in it" if value is None else f" · likeness {value:.2f}"
+    if value is None:
+        return " · no face found in it"
+    scale = "" if studio.same_from is None else f" (the same person: from {studio.same_from:.2f})"
+    return f" · likeness {value:.2f}{scale}"
 
 
 def duration(seconds: float) -> str:

@@ -61,6 +61,7 @@ class Studio:
         portrait: one person's photos, averaged into a portrait to keep; raises NoFaceFound. None: nobody can be
             saved.
         face_model: the recognition model's name; saved people of another one cannot be used.
+        same_from: likeness from which on the face model calls two photos the same person's; None: nobody says.
         examples: rows shown under the form.
     """
 
@@ -88,6 +89,7 @@ class Studio:
     history: History | None = None
     portrait: Callable[[Sequence[Photo]], Portrait] | None = None
     face_model: Callable[[], str] | None = None
+    same_from: float | None = None
     default_negative: str = ""
     examples: list[Example] = field(default_factory=list)
     title: str = "InstantID Studio"
