@@ -121,6 +121,8 @@ def make_studio(
         about=bundle.about or "",
         # A small model of this project's own has met few of its words: they tint the picture, and cost likeness.
         default_negative="" if bundle.trained else DEFAULT_NEGATIVE_PROMPT,
+        # IdentityNet's face is most of what it paints: the skeleton adds a net to every step, and little more.
+        first_controls=() if bundle.trained else ("pose",),
         examples=[
             Example(EXAMPLES / face, pose and EXAMPLES / pose, prompt, style, about)
             for face, pose, prompt, style, about in EXAMPLE_ROWS

@@ -15,9 +15,12 @@ from .branches import Branch, Source
 from .bundles import Bundle
 from .faces import FaceFinder
 from .memo import Memo
+from .mini_tokenizer import VOCABULARY, unsaid
 from .preview import Preview
 from .request import Request
 from .tuning import Tuning
+
+UNMET = 6  # words that are named
 
 
 @dataclass(eq=False)
@@ -50,6 +53,15 @@ class Models:
             return prompts.encode(self.pipeline, prompt, negative_prompt, device=plan.device)
 
         return self._texts((prompt, negative_prompt, self.tuning.active), encode)
+
+    def unmet(self, prompt: str) -> list[str]:
+        """What a prompt says that mini's text encoders were never taught, in a sentence."""
+        small = self.bundle.trained and len(self.pipeline.tokenizer) == VOCABULARY
+        if not small or not (words := unsaid(prompt)):
+            return []
+        listed = ", ".join(f"“{word}”" for word in words[:UNMET])
+        more = f" and {len(words) - UNMET} more" if len(words) > UNMET else ""
+        return [f"This small model never met {listed}{more}: such words change little, and nothing as asked."]
 
     def lay(
         self, request: Request, loras: Sequence[tuple[Path, float]], inversions: Sequence[Path]

@@ -128,14 +128,16 @@ def test_only_who_sits_at_the_machine_may_name_its_files(monkeypatch, words, env
     assert app.only_here(app.read_options()) is whose
 
 
-@pytest.mark.parametrize(("name", "words"), [("mini", ""), ("sdxl", DEFAULT_NEGATIVE_PROMPT)])
-def test_a_small_bundle_begins_without_negative_words_that_it_never_met(name, words):
+@pytest.mark.parametrize(
+    ("name", "words", "first"), [("mini", "", ()), ("sdxl", DEFAULT_NEGATIVE_PROMPT, ("pose",))]
+)
+def test_a_small_bundle_begins_without_what_it_makes_little_of(name, words, first):
     from app import make_studio
 
     options = SimpleNamespace(people=None, history=None, host=None, share=False)
     standby = SimpleNamespace(stream_several=None)
     studio = make_studio(standby, bundles.open_bundle(name), {}, "as asked for", None, options)
-    assert studio.default_negative == words
+    assert studio.default_negative == words and studio.first_controls == first
 
 
 def test_no_upload_starts_another_program(tmp_path, monkeypatch):

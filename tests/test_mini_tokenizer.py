@@ -9,7 +9,7 @@ import pytest
 from people_standin import draw, open_standin
 
 from instantid.errors import InvalidRequest
-from instantid.mini_tokenizer import SAID, VOCABULARY, build_tokenizer
+from instantid.mini_tokenizer import SAID, VOCABULARY, build_tokenizer, unsaid
 from instantid.styles import PLACEHOLDER, load_styles
 from instantid.training.people.captions import write_captions
 from instantid.training.people.making import compose, make
@@ -44,6 +44,11 @@ def test_each_word_of_captions_and_presets_is_one_token(tokenizer, captions):
     words = {word for text in texts for word in WORD.findall(text.lower())}
     assert len(words) > 800
     assert [word for word in words if len(tokenizer(word).input_ids) != 3] == []
+
+
+def test_words_that_nobody_was_taught_are_told_once_in_their_order(captions):
+    assert unsaid("A zebra, (smiling:1.2) in a kayak with a Zebra, café 2024") == ["zebra", "kayak", "café"]
+    assert [word for caption in captions for word in unsaid(caption)] == []
 
 
 def test_a_preset_with_a_long_caption_fits(tokenizer, captions):

@@ -5,6 +5,7 @@ Its merges are learned from two lists of words beside this file: `said.txt`, wha
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,13 @@ def build_tokenizer(pad: str) -> CLIPTokenizer:
         pad_token=pad,
         model_max_length=77,
     )
+
+
+def unsaid(text: str) -> list[str]:
+    """The words of a text that no caption or style preset ever said, in their order: nobody was taught them."""
+    said = {line.split()[1] for line in SAID.read_text(encoding="utf-8").splitlines()}
+    words = dict.fromkeys(re.findall(r"[^\W\d_]+", text.lower()))
+    return [word for word in words if word not in said]
 
 
 def _corpus() -> Iterator[str]:

@@ -32,9 +32,8 @@ def build_pose(studio: Studio, people: People) -> dict[str, Component]:
 
 
 def start_controls(studio: Studio) -> list[str]:
-    """The extra ControlNets that are on at first: the reference's pose, where its map can be read."""
-    name = STARTS["controls"]
-    return [name] if name in studio.controls and studio.reads(name) else []
+    """The extra ControlNets that are on at first: those that the studio wants, where their maps can be read."""
+    return [name for name in studio.first_controls if name in studio.controls and studio.reads(name)]
 
 
 def _build_controls(studio: Studio) -> dict[str, Component]:

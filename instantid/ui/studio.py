@@ -41,6 +41,7 @@ class Studio:
         defaults: width, height, steps, guidance_scale and least_face of the bundle.
         schedulers: what the bundle can do, in the order shown.
         controls: extra ControlNets that can run here, in the order shown.
+        first_controls: those that are on at first; the reference's pose.
         readable_controls: those of them whose maps can be read off a photo here; the others want a ready map.
             None: all of them.
         banner: yields one line naming bundle and device, and again when that changes.
@@ -91,6 +92,7 @@ class Studio:
     face_model: Callable[[], str] | None = None
     same_from: float | None = None
     default_negative: str = ""
+    first_controls: tuple[str, ...] = ("pose",)
     examples: list[Example] = field(default_factory=list)
     title: str = "InstantID Studio"
 
