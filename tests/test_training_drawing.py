@@ -48,7 +48,8 @@ def say(task, chosen, kinds, seed=0):
     noisy = torch.randn(len(chosen), 4, 8, 8, generator=torch.Generator().manual_seed(seed))
     at = torch.full((len(chosen),), 900)
     with torch.no_grad():
-        return task.guide.say(conditions, chosen, [kinds] * len(chosen), noisy, at), noisy, at, conditions
+        said = task.guide.say(task.denoiser, conditions, chosen, [kinds] * len(chosen), noisy, at)
+    return said, noisy, at, conditions
 
 
 def test_a_code_tells_latents_and_how_unusual_they_are(task, prepared):

@@ -88,7 +88,7 @@ class DrawingTask(nn.Module):
         conditions = without_text(conditions, denoiser.read([""]), dropped)
         at = denoiser.timesteps(len(chosen), 1.0).to(latents.device)
         noisy = denoiser.disturbed(latents.roll(1, dims=0), at)
-        return self.guide.say(conditions, chosen, kinds, noisy, at, vary=vary)
+        return self.guide.say(denoiser, conditions, chosen, kinds, noisy, at, vary=vary)
 
     def sheet(self) -> Image.Image | None:
         """Pictures; below, what is foretold of each from edges, depth, the skeleton, and from all."""

@@ -266,22 +266,17 @@ class IdentityTask(nn.Module):
     def _mapped(self, chosen: np.ndarray) -> Figures:
         """As `_foretold`, for maps: two pictures' in the same noise, and neither faces nor words."""
         denoiser, both = self.denoiser, chosen[: len(chosen) // 2 * 2]
+        device, n = denoiser.unet.device, len(both)
+        nobody = torch.zeros(n, self._prepared.embeddings.shape[1], device=device)
         self._attend(0.0)
-        conditions = with_faces(
-            denoiser,
-            self._prepared,
-            denoiser.read([""] * len(both)),
-            torch.zeros(len(both), self._prepared.embeddings.shape[1]),
-            both,
-            net=False,
-        )
+        conditions = with_faces(denoiser, self._prepared, denoiser.read([""] * n), nobody, both, net=False)
         kinds = self.guide.drawn(both)
         given = self.guide.guided(conditions, both, kinds)
         with torch.no_grad():
-            at = denoiser.timesteps(len(both), STRONGEST).to(denoiser.unet.device)
-            shape = (len(both), denoiser.unet.config.in_channels, denoiser.side, denoiser.side)
-            noise = torch.randn(shape, device=denoiser.unet.device)
-            latents = self.guide.code.latents_of(self.guide.say(conditions, both, kinds, noise, at))
+            at = denoiser.timesteps(n, STRONGEST).to(device)
+            noise = torch.randn(n, denoiser.unet.config.in_channels, denoiser.side, denoiser.side).to(device)
+            said = self.guide.say(denoiser, conditions, both, kinds, noise, at)
+            latents = self.guide.code.latents_of(said)
         error, apart = denoiser.compared(latents, torch.ones_like(latents[:, :1]), given)
         return {"loss": error + apart, "maps": apart}
 

@@ -58,7 +58,6 @@ class MapConditions(nn.Module):
             _keep_apart(self.net)
         self.maps = Maps(prepared, bundle)
         self._prepared = prepared
-        self._denoiser = [denoiser]  # in a list: no part of this module
 
     def kinds_of(self, index: int) -> Kinds:
         """Which of the maps a picture has."""
@@ -95,6 +94,7 @@ class MapConditions(nn.Module):
 
     def say(
         self,
+        denoiser: Denoiser,
         conditions: Conditions,
         chosen: Sequence[int],
         told: Sequence[Kinds],
@@ -105,7 +105,7 @@ class MapConditions(nn.Module):
     ) -> torch.Tensor:
         """The code that a Union net writes of pictures' maps; only the layers that write it run."""
         said = self._saying(upper_part(self.net, AT, levels=1), conditions, chosen, told, vary)
-        down, _ = said(noisy, timesteps, self._denoiser[0].beside(noisy, conditions))
+        down, _ = said(noisy, timesteps, denoiser.beside(noisy, conditions))
         return self.code.read(down[AT].float())
 
     @cached_property
