@@ -15,8 +15,8 @@ from .errors import BundleError
 from .images import fingerprint
 from .memo import Memo
 from .request import Control, ControlName
+from .skeletons import OF_COCO, draw_skeletons, from_coco
 from .skeletons import SIDE as POSE_SIDE
-from .skeletons import draw_skeletons, from_coco
 
 if TYPE_CHECKING:
     import torch
@@ -131,6 +131,8 @@ def _vitpose(folder: Path, device: "torch.device | str") -> Draw:
 
     processor = AutoImageProcessor.from_pretrained(folder)
     model = VitPoseForPoseEstimation.from_pretrained(folder).to(device).eval()
+    if model.config.num_labels != len(OF_COCO) or model.config.backbone_config.num_experts != 1:
+        raise ValueError("it is not a ViTPose for COCO's 17 keypoints alone, as vitpose-base-simple is")
 
     def draw(photo: Image.Image) -> Image.Image:
         boxes = [[[0.0, 0.0, float(photo.width), float(photo.height)]]]  # left, top, width, height

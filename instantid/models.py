@@ -55,7 +55,10 @@ class Models:
         return self._texts((prompt, negative_prompt, self.tuning.active), encode)
 
     def unmet(self, prompt: str) -> list[str]:
-        """What a prompt says that mini's text encoders were never taught, in a sentence."""
+        """What a prompt says that mini's text encoders were never taught, in a sentence.
+
+        Not told where textual inversions are chosen: those bring words of their own.
+        """
         small = self.bundle.trained and len(self.pipeline.tokenizer) == VOCABULARY
         if not small or not (words := unsaid(prompt)):
             return []

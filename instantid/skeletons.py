@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 SIDE = 512  # as in the reference: at this short side the skeleton's lines are drawn, 4 pixels to a side
+STEP = 64  # both sides are made multiples of it
 STICK, DOT = 4, 4  # half-width of limbs and radius of points, at SIDE
 NECK = 1
 # Nose, neck, the right arm from the shoulder on, the left one, the right leg from the hip on, the left one, right
@@ -44,8 +45,9 @@ def draw_skeletons(skeletons: Sequence[Skeleton], width: int, height: int) -> Im
     Returns:
         RGB, of that width and height.
     """
-    scale = SIDE / min(width, height)
-    canvas = np.zeros((round(height * scale), round(width * scale), 3), np.uint8)
+    large = [STEP * round(side * SIDE / min(width, height) / STEP) for side in (width, height)]
+    scale = np.divide(large, (width, height))
+    canvas = np.zeros((large[1], large[0], 3), np.uint8)
     for skeleton in skeletons:
         points = [point and np.array(point) * scale for point in skeleton]
         for (one, other), colour in zip(LIMBS, COLOURS):  # the last colour is a point's alone

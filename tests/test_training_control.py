@@ -116,18 +116,20 @@ def test_near_is_bright_and_the_whole_range_is_used():
     assert not draw_depth(np.full((4, 4), FAR, np.uint8)).any()
 
 
-def test_skeletons_are_drawn_as_the_pose_annotator_draws_them():
+@pytest.mark.parametrize(("width", "height"), [(SIDE, SIDE), (140, 100), (75, 130)])
+def test_skeletons_are_drawn_as_the_pose_annotator_draws_them(width, height):
     util = pytest.importorskip("controlnet_aux.open_pose.util")
     from controlnet_aux.open_pose.body import Keypoint
+    from controlnet_aux.util import resize_image
 
     random = np.random.default_rng(5)
     skeleton = [tuple(point) for point in random.uniform(4, 60, (18, 2))]
     skeleton[4] = skeleton[16] = None
-    theirs = np.zeros((POSE_SIDE, POSE_SIDE, 3), np.uint8)
-    points = [point and Keypoint(point[0] / SIDE, point[1] / SIDE) for point in skeleton]
+    theirs = resize_image(np.zeros((height, width, 3), np.uint8), POSE_SIDE)
+    points = [point and Keypoint(point[0] / width, point[1] / height) for point in skeleton]
     util.draw_bodypose(theirs, points)
-    theirs = Image.fromarray(theirs).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    assert np.array_equal(np.asarray(draw_skeletons([skeleton], SIDE, SIDE)), np.asarray(theirs))
+    theirs = Image.fromarray(theirs).resize((width, height), Image.Resampling.BILINEAR)
+    assert np.array_equal(np.asarray(draw_skeletons([skeleton], width, height)), np.asarray(theirs))
 
 
 def test_a_skeleton_has_what_can_be_seen_and_a_neck_between_the_shoulders():

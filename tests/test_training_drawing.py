@@ -127,6 +127,24 @@ def test_a_unet_that_learns_along_hears_it(bundle, prepared, tmp_path):
     assert told[-1] < 0.7 * told[0]
 
 
+def test_a_net_that_says_nothing_is_not_taught_from(bundle, prepared):
+    with pytest.raises(InvalidRequest, match="drawing"):
+        IdentityTask(bundle, prepared, EVERY, SHOWN, IdentityOptions(with_base=True, guided=1.0, mapped=0.5))
+
+
+def test_it_begins_alike_each_time(task, bundle, prepared):
+    torch.manual_seed(7)
+    again = DrawingTask(bundle, prepared, EVERY, SHOWN, Options()).guide.net.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in task.guide.net.state_dict().items())
+
+
+def test_one_picture_alone_is_learned_from_too(bundle, prepared, task):
+    assert task([3])["loss"] > 0
+    task.save(bundle)
+    options = IdentityOptions(with_base=True, guided=1.0, mapped=1.0)
+    assert IdentityTask(bundle, prepared, EVERY, SHOWN, options)([3])["loss"] > 0
+
+
 def test_hearing_wants_a_net_that_learns_along(bundle, prepared):
     with pytest.raises(InvalidRequest, match=r"mapped.*guided"):
         IdentityTask(bundle, prepared, EVERY, SHOWN, IdentityOptions(with_base=True, mapped=0.5))

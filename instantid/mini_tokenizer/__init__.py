@@ -55,7 +55,8 @@ def build_tokenizer(pad: str) -> CLIPTokenizer:
 def unsaid(text: str) -> list[str]:
     """The words of a text that no caption or style preset ever said, in their order: nobody was taught them."""
     said = {line.split()[1] for line in SAID.read_text(encoding="utf-8").splitlines()}
-    words = dict.fromkeys(re.findall(r"[^\W\d_]+", text.lower()))
+    whole = re.sub(r"\w+['’]\w+", " ", text.lower())  # whose parts, as of “don't”, are no words
+    words = dict.fromkeys(re.findall(r"[^\W\d_]{2,}", whole))
     return [word for word in words if word not in said]
 
 

@@ -6,7 +6,7 @@ Both are published kinds of network: ViTPose (Xu et al. 2022, 2204.12484) with C
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -94,9 +94,7 @@ class Poses:
     def net(self, bundle: Path, *, fresh: bool) -> VitPoseForPoseEstimation:
         if fresh:
             return mini.pose_annotator(self._prepared.size, len(OF_COCO))
-        return VitPoseForPoseEstimation.from_pretrained(
-            bundles.open_bundle(bundle).require("annotators.pose")
-        )
+        return _own(bundle, "pose", VitPoseForPoseEstimation, self.processor())
 
     def processor(self) -> VitPoseImageProcessor:
         side = self._prepared.size
@@ -152,9 +150,7 @@ class Depths:
     def net(self, bundle: Path, *, fresh: bool) -> DepthAnythingForDepthEstimation:
         if fresh:
             return mini.depth_annotator(self._prepared.size)
-        return DepthAnythingForDepthEstimation.from_pretrained(
-            bundles.open_bundle(bundle).require("annotators.depth")
-        )
+        return _own(bundle, "depth", DepthAnythingForDepthEstimation, self.processor())
 
     def processor(self) -> DPTImageProcessor:
         side = self._prepared.size
@@ -179,9 +175,13 @@ class Depths:
         return {"loss": (found - wanted).abs().mean() + apart, "apart": apart}
 
     def read(self, net, seen, move):
-        return [draw_depth(depth.max() - depth) for depth in net(seen).predicted_depth.float().cpu().numpy()]
+        return [
+            draw_depth(255 * (depth.max() - depth))
+            for depth in net(seen).predicted_depth.float().cpu().numpy()
+        ]
 
 
+Net = TypeVar("Net", bound=PreTrainedModel)
 READERS: dict[str, type[Reader]] = {"pose": Poses, "depth": Depths}
 
 
@@ -222,8 +222,10 @@ class AnnotatorTask(nn.Module):
         return self._reader.figures(self.net, self._lit(self._seen(chosen, moves)), chosen, moves)
 
     @torch.no_grad()
-    def sheet(self) -> Image.Image:
+    def sheet(self) -> Image.Image | None:
         """Pictures; below, what is read off each."""
+        if not len(self._shown):
+            return None
         move = self._move()
         seen = self._seen(self._shown, [move] * len(self._shown))
         maps = self._reader.read(self.net, seen, move)
@@ -231,10 +233,11 @@ class AnnotatorTask(nn.Module):
 
     def save(self, bundle: Path) -> None:
         """Write annotators/KIND."""
-        folder = f"annotators/{self._options.kind}"
+        part = f"annotators.{self._options.kind}"
+        folder = part.replace(".", "/")
         self.net.save_pretrained(bundle / folder)
         self._reader.processor().save_pretrained(bundle / folder)
-        name_part(bundle, f"annotators.{self._options.kind}", folder)
+        name_part(bundle, part, folder, began_as="base" if self._options.fresh else part)
 
     def _drawn_move(self) -> np.ndarray:
         zoom, turn, across, down = torch.rand(4).tolist()
@@ -259,3 +262,19 @@ class AnnotatorTask(nn.Module):
         drawn = torch.rand(3, len(pixels), 1, 1, 1).to(pixels.device)
         pixels = torch.where(drawn[0] < self._options.grey, pixels.mean(dim=1, keepdim=True), pixels)
         return (pixels * (1 + limit * (2 * drawn[1] - 1)) + limit * (2 * drawn[2] - 1)).clamp(-1, 1)
+
+
+def _own(bundle: Path, kind: str, model: type[Net], processor: BaseImageProcessor) -> Net:
+    """The bundle's annotator, if this stage made it: a published one sees pictures otherwise, or in another size."""
+    folder = bundles.open_bundle(bundle).require(f"annotators.{kind}")
+    try:
+        theirs = type(processor).from_pretrained(folder)
+        alike = ("size", "image_mean", "image_std")
+        if all(getattr(theirs, name) == getattr(processor, name) for name in alike):
+            return model.from_pretrained(folder)
+    except (OSError, ValueError):
+        pass  # OpenPose's, say
+    raise InvalidRequest(
+        f"The annotators.{kind} of {bundle} is not one that this stage made of pictures of this size: choose "
+        "fresh: true, or data of the size that it was trained on."
+    )

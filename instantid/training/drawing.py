@@ -59,7 +59,10 @@ class DrawingTask(nn.Module):
         written, way_in = net.controlnet_down_blocks[AT], net.controlnet_cond_embedding.conv_out
         if not written.weight.any():  # silent so as not to disturb a UNet; none listens here
             nn.init.dirac_(written.weight)
-            nn.init.kaiming_normal_(way_in.weight, nonlinearity="linear")
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                nn.init.kaiming_normal_(way_in.weight, nonlinearity="linear")
+        self._code = self.guide.code  # refuses a residual too narrow
         self.denoiser.requires_grad_(False)
         net.requires_grad_(False)
         upper_part(net, AT, levels=1).requires_grad_(True)
@@ -72,22 +75,22 @@ class DrawingTask(nn.Module):
         chosen, denoiser = self._chosen[list(indices)], self.denoiser
         device = denoiser.unet.device
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(device)
-        said = self._say(chosen, latents, self.guide.drawn(chosen), vary=True)
-        pictures, spread = (said - self.guide.code.of(latents)).square().mean(dim=(0, 2, 3)).chunk(2)
+        said = self._say(chosen, self.guide.drawn(chosen), vary=True)
+        pictures, spread = (said - self._code.of(latents)).square().mean(dim=(0, 2, 3)).chunk(2)
         return {"loss": pictures.mean() + spread.mean(), "pictures": pictures.mean(), "spread": spread.mean()}
 
-    def _say(
-        self, chosen: Sequence[int], latents: torch.Tensor, kinds: Sequence[Kinds], *, vary: bool = False
-    ) -> torch.Tensor:
+    def _say(self, chosen: Sequence[int], kinds: Sequence[Kinds], *, vary: bool = False) -> torch.Tensor:
         """The code that the net writes, out of noise of any strength over other pictures: of this one it is told by
         its maps alone."""
-        denoiser = self.denoiser
+        denoiser, n = self.denoiser, len(chosen)
+        device = denoiser.unet.device
         records = [self._prepared.records[i] for i in chosen]
         conditions = denoiser.read([drawn_caption(record) for record in records], records)
-        dropped = torch.rand(len(chosen), device=latents.device) < WORDLESS
+        dropped = torch.rand(n, device=device) < WORDLESS
         conditions = without_text(conditions, denoiser.read([""]), dropped)
-        at = denoiser.timesteps(len(chosen), 1.0).to(latents.device)
-        noisy = denoiser.disturbed(latents.roll(1, dims=0), at)
+        at = denoiser.timesteps(n, 1.0).to(device)
+        others = self._chosen[torch.randint(len(self._chosen), (n,)).numpy()]
+        noisy = denoiser.disturbed(torch.from_numpy(self._prepared.latents(others)).float().to(device), at)
         return self.guide.say(denoiser, conditions, chosen, kinds, noisy, at, vary=vary)
 
     def sheet(self) -> Image.Image | None:
@@ -95,11 +98,10 @@ class DrawingTask(nn.Module):
         if not self._shown:
             return None
         shown = self._shown
-        latents = torch.from_numpy(self._prepared.latents(shown)).float().to(self.denoiser.unet.device)
         rows = [*self._prepared.images(shown)]
         for kinds in (*((kind,) for kind in ALL_KINDS), ALL_KINDS):
-            said = self._say(shown, latents, [kinds] * len(shown))
-            rows += [*self.denoiser.decode(self.guide.code.latents_of(said))]
+            said = self._say(shown, [kinds] * len(shown))
+            rows += [*self.denoiser.decode(self._code.latents_of(said))]
         return lay_out(rows, columns=len(shown))
 
     def save(self, bundle: Path) -> None:

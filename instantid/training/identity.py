@@ -151,6 +151,11 @@ class IdentityTask(nn.Module):
         self.guide = None
         if options.guided:
             fresh = not bundles.open_bundle(bundle).has(part_of(ALL_KINDS))
+            if options.mapped and fresh:
+                raise InvalidRequest(
+                    "mapped teaches what the Union ControlNet foretells, and this bundle has none: train the drawing "
+                    "stage first."
+                )
             self.guide = MapConditions(bundle, denoiser, prepared, ALL_KINDS, fresh=fresh)
         branches.attach(denoiser.pipeline, [weights])
         denoiser.requires_grad_(False)
@@ -193,7 +198,7 @@ class IdentityTask(nn.Module):
         chosen, denoiser, options = self._chosen[list(indices)], self.denoiser, self._options
         plain = strengths == (0, 0)
         if random.random() < options.mapped:
-            return self._mapped(chosen)
+            return self._mapped(chosen, strengths)
         if random.random() < options.worded:
             return self._worded(chosen, strengths)
         if not plain and random.random() < options.foretold:
@@ -263,15 +268,17 @@ class IdentityTask(nn.Module):
         error, apart = denoiser.compared(latents, where, given)
         return {"loss": error + apart, "words": apart}
 
-    def _mapped(self, chosen: np.ndarray) -> Figures:
-        """As `_foretold`, for maps: two pictures' in the same noise, and neither faces nor words."""
-        denoiser, both = self.denoiser, chosen[: len(chosen) // 2 * 2]
-        device, n = denoiser.unet.device, len(both)
+    def _mapped(self, chosen: np.ndarray, strengths: tuple[float, float]) -> Figures:
+        """As `_foretold`, for maps: two pictures' in the same noise, and neither faces nor words. The net only speaks
+        here: if it learned, too, it would come to say what is easily heard."""
+        denoiser, n = self.denoiser, 2 * -(-len(chosen) // 2)
+        device, both = denoiser.unet.device, np.resize(chosen, n)
         nobody = torch.zeros(n, self._prepared.embeddings.shape[1], device=device)
-        self._attend(0.0)
+        self._attend(strengths[0])
         conditions = with_faces(denoiser, self._prepared, denoiser.read([""] * n), nobody, both, net=False)
         kinds = self.guide.drawn(both)
-        given = self.guide.guided(conditions, both, kinds)
+        speak = torch.no_grad()(self.guide.guided(conditions, both, kinds).residuals)
+        given = replace(conditions, residuals=speak)
         with torch.no_grad():
             at = denoiser.timesteps(n, STRONGEST).to(device)
             noise = torch.randn(n, denoiser.unet.config.in_channels, denoiser.side, denoiser.side).to(device)

@@ -57,7 +57,8 @@ class MapCode:
 
     def read(self, residual: torch.Tensor) -> torch.Tensor:
         """The code that a residual (b, channels, h, w) says."""
-        return torch.einsum("bchw,nc->bnhw", residual, self._directions.to(residual)) / LOUD
+        said = torch.einsum("bchw,nc->bnhw", residual, self._directions.to(residual))
+        return said.float() / LOUD  # autocast would leave it in half precision
 
 
 def _usual(numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -106,7 +106,7 @@ class MapConditions(nn.Module):
         """The code that a Union net writes of pictures' maps; only the layers that write it run."""
         said = self._saying(upper_part(self.net, AT, levels=1), conditions, chosen, told, vary)
         down, _ = said(noisy, timesteps, denoiser.beside(noisy, conditions))
-        return self.code.read(down[AT].float())
+        return self.code.read(down[AT])
 
     @cached_property
     def code(self) -> MapCode:
