@@ -123,6 +123,7 @@ def make_studio(
         default_negative="" if bundle.trained else DEFAULT_NEGATIVE_PROMPT,
         # IdentityNet's face is most of what it paints: the skeleton adds a net to every step, and little more.
         first_controls=() if bundle.trained else ("pose",),
+        control_strength=1.0 if bundle.trained else 0.4,  # the one that it was trained at
         examples=[
             Example(EXAMPLES / face, pose and EXAMPLES / pose, prompt, style, about)
             for face, pose, prompt, style, about in EXAMPLE_ROWS

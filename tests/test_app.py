@@ -129,15 +129,19 @@ def test_only_who_sits_at_the_machine_may_name_its_files(monkeypatch, words, env
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "first"), [("mini", "", ()), ("sdxl", DEFAULT_NEGATIVE_PROMPT, ("pose",))]
+    ("name", "words", "first", "strength"),
+    [("mini", "", (), 1.0), ("sdxl", DEFAULT_NEGATIVE_PROMPT, ("pose",), 0.4)],
 )
-def test_a_small_bundle_begins_without_what_it_makes_little_of(name, words, first):
+def test_a_small_bundle_begins_without_what_it_makes_little_of(name, words, first, strength):
     from app import make_studio
 
     options = SimpleNamespace(people=None, history=None, host=None, share=False)
     standby = SimpleNamespace(stream_several=None)
     studio = make_studio(standby, bundles.open_bundle(name), {}, "as asked for", None, options)
-    assert studio.default_negative == words and studio.first_controls == first
+    assert studio.default_negative == words and (studio.first_controls, studio.control_strength) == (
+        first,
+        strength,
+    )
 
 
 def test_no_upload_starts_another_program(tmp_path, monkeypatch):

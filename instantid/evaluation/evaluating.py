@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import bundles
+from ..controls import Annotators
 from ..engine import Engine
 from ..errors import DownloadError, InvalidRequest
 from ..training.people.making import OpenRenderer, open_renderer
@@ -90,6 +91,7 @@ def evaluate(
         open_renderer=open_renderer,
         on_people=tell("people"),
     )
+    annotators = Annotators(engine.bundle, engine.plan.spare_device)
     plan = Plan(
         bundle=engine.bundle,
         subjects=people.subjects,
@@ -97,6 +99,7 @@ def evaluate(
         pictures=wanted.pictures,
         seed=wanted.seed,
         settings=wanted.settings,
+        annotators=annotators,
     )
     planned = PROTOCOLS[wanted.protocol](plan)
     made, peak, failed = pictures.make(
@@ -109,7 +112,7 @@ def evaluate(
     judges = observing.judges_for(engine.face_finder)
     true = {each.name: observing.embed_photos(people.subjects, each) for each in judges}
     widths = [photos.shape[1] for photos in true.values()]
-    seen = observing.observe(made, people.subjects, engine, judges, clip, judge, widths, tell("measuring"))
+    seen = observing.observe(made, engine, annotators, judges, clip, judge, widths, tell("measuring"))
     told = Measured(
         subjects=people.subjects,
         observed=seen,

@@ -13,7 +13,7 @@ from ..controls import Annotators
 from ..engine import Engine
 from ..faces import FaceFinder, load_finder
 from ..people import Face
-from ..request import Control
+from ..request import Control, ControlName
 from ..training.people.judges import Dlib, Judge, dlib_is_here
 from . import maps, pose
 from .attribute_judge import AttributeJudge
@@ -101,8 +101,8 @@ def judges_for(finder: FaceFinder) -> list[Judge]:
 
 def observe(
     made: Sequence[Made],
-    subjects: Sequence[Subject],
     engine: Engine,
+    annotators: Annotators,
     judges: Sequence[Judge],
     clip: Clip | None,
     attributes: AttributeJudge | None,
@@ -116,7 +116,6 @@ def observe(
     """
     seen = [_look(each, engine.face_finder, judges, i, len(made), on_picture) for i, each in enumerate(made)]
     names = controls_of(engine.bundle)
-    annotators = Annotators(engine.bundle, engine.plan.spare_device)
     return Observed(
         made=made,
         found=np.array([face is not None for face, *_ in seen]),
@@ -129,7 +128,7 @@ def observe(
         clip=clip and _in_turn(made, clip.embed_pictures),
         words=clip and clip.embed_words([each.trial.prompt for each in made]),
         verdicts=attributes and attributes.judge([Image.fromarray(thumb) for *_, thumb in seen]),
-        map_error={name: _map_errors(name, made, subjects, annotators) for name in names},
+        map_error={name: _map_errors(name, made, annotators) for name in names},
         thumbs=[thumb for *_, thumb in seen],
     )
 
@@ -207,22 +206,19 @@ def _in_turn(made: Sequence[Made], embed: Callable[[list[Image.Image]], np.ndarr
     return np.concatenate(parts)
 
 
-def _map_errors(
-    name: str, made: Sequence[Made], subjects: Sequence[Subject], annotators: Annotators
-) -> np.ndarray:
-    """Of pictures with that control and of those without any, against the map of the photo that poses."""
+def _map_errors(name: ControlName, made: Sequence[Made], annotators: Annotators) -> np.ndarray:
+    """Of pictures with that control and of those without any, against the map that was given."""
     measure = maps.depth_error if name == "depth" else maps.line_error
-    wanted: dict[tuple[int, tuple[int, int]], np.ndarray] = {}
+    given = {
+        each.trial.subject: images.open_image(each.trial.request.controls[name].map.image)
+        for each in made
+        if each.trial.condition == control_name(name)
+    }
     told = np.full(len(made), math.nan)
     for i, each in enumerate(made):
-        if each.trial.condition not in (DEFAULT, control_name(name)):
-            continue
-        picture = images.open_image(each.file)
-        key = each.trial.subject, picture.size
-        if key not in wanted:
-            photo = subjects[each.trial.subject].picture(-1)
-            fit = images.fit(photo.size, picture.size)
-            placed = photo.resize(fit.placed, Image.Resampling.LANCZOS)
-            wanted[key] = np.asarray(fit.image(annotators.draw(name, placed, Control())))
-        told[i] = measure(np.asarray(annotators.draw(name, picture, Control())), wanted[key])
+        condition, subject = each.trial.condition, each.trial.subject
+        if condition in (DEFAULT, control_name(name)) and subject in given:
+            picture = images.open_image(each.file)
+            wanted = images.fit(given[subject].size, picture.size).image(given[subject])
+            told[i] = measure(np.asarray(annotators.draw(name, picture, Control())), np.asarray(wanted))
     return told

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from .. import controls
+from .. import controls, images
 from ..bundles import STYLE_PARTS, Bundle
 from ..people import Person, Photo
 from ..placing import own_fit
-from ..request import Control, Request
+from ..request import Control, ControlName, Request
 from . import pulid
 from .attributes import AGES, ASKED_LOOKS, SEXES, draw_wishes, write_prompt
 from .sets import Subject, style_picture
@@ -60,6 +61,7 @@ class Plan:
         folder: for style pictures.
         pictures: of each person and prompt, per condition.
         settings: of all requests, by the names of their fields.
+        annotators: what reads control maps off photos.
     """
 
     bundle: Bundle
@@ -68,6 +70,7 @@ class Plan:
     pictures: int
     seed: int
     settings: Mapping[str, object]
+    annotators: controls.Annotators
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,9 +80,17 @@ class Plan:
 
     def wanted(self, subject: int, photo: int) -> np.ndarray:
         """(5, 2) keypoints of a photo's face, laid on the canvas as the bundle lays one that poses itself."""
+        return self._fit(subject, photo).keypoints(self.subjects[subject].faces[photo].keypoints)
+
+    def control_map(self, name: ControlName, subject: int, photo: int) -> Image.Image:
+        """The map of a photo that lies on the canvas as `wanted` has it, RGB."""
+        fit = self._fit(subject, photo)
+        placed = self.subjects[subject].picture(photo).resize(fit.placed, Image.Resampling.LANCZOS)
+        return fit.image(self.annotators.draw(name, placed, Control()))
+
+    def _fit(self, subject: int, photo: int) -> images.Fit:
         who, least = self.subjects[subject], self.bundle.defaults.least_face
-        fit = own_fit(who.sizes[photo], who.faces[photo], self.size, least)
-        return fit.keypoints(who.faces[photo].keypoints)
+        return own_fit(who.sizes[photo], who.faces[photo], self.size, least)
 
     def trial(
         self,
@@ -192,8 +203,9 @@ def _ways(
         (NO_NET, {"identity_strength": 0.0}),
     ]
     for name in controls_of(plan.bundle):
-        control = {name: Control(strength=CONTROL_STRENGTH)}
-        same.append((control_name(name), {"pose_image": who.photos[-1], "controls": control}))
+        ready = Photo(image=plan.control_map(name, subject, -1))
+        control = {name: Control(strength=CONTROL_STRENGTH, map=ready)}
+        same.append((control_name(name), {"controls": control}))
     ways: list[_Way] = [(condition, prompt, wishes, changes) for condition, changes in same]
     kept = {name: value for name, value in wishes.items() if name in ("sex", "age")}
     ways.append((WORDS, write_prompt(drawn), drawn, _both(0.0)))
@@ -224,7 +236,7 @@ def control_name(name: str) -> str:
     return f"{name} control"
 
 
-def controls_of(bundle: Bundle) -> tuple[str, ...]:
+def controls_of(bundle: Bundle) -> tuple[ControlName, ...]:
     """The controls whose effect can be measured: their network and what reads their map are here."""
     readable = controls.readable(bundle)
     return tuple(name for name in controls.usable(bundle) if name in readable)

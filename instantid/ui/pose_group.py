@@ -9,7 +9,7 @@ from .people import People
 from .photos import photo_box
 from .places import build_places
 from .studio import Studio
-from .words import CONTROL_INFOS, CONTROL_LABELS, MAP_HINT, MAP_NEEDED, STARTS
+from .words import CONTROL_INFOS, CONTROL_LABELS, MAP_HINT, MAP_NEEDED
 
 
 def build_pose(studio: Studio, people: People) -> dict[str, Component]:
@@ -44,7 +44,7 @@ def _build_controls(studio: Studio) -> dict[str, Component]:
     rows = []
     for name in studio.controls:
         with gr.Column(visible=name in start, elem_classes="control") as row:
-            parts |= _build_control(name, studio.reads(name))
+            parts |= _build_control(name, studio.control_strength, studio.reads(name))
         rows.append(row)
     parts["controls"].change(
         # A dict, because of a list Gradio would make one value where there is one control alone.
@@ -57,12 +57,12 @@ def _build_controls(studio: Studio) -> dict[str, Component]:
     return parts
 
 
-def _build_control(name: str, readable: bool) -> dict[str, Component]:
+def _build_control(name: str, strength: float, readable: bool) -> dict[str, Component]:
     title = name.capitalize()
     parts: dict[str, Component] = {
         f"{name}_strength": gr.Slider(
             *limits("strength", Control),
-            STARTS["control_strength"],
+            strength,
             step=0.05,
             label=f"{title} {CONTROL_LABELS['strength']}",
             info=CONTROL_INFOS[name],

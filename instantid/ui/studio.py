@@ -42,6 +42,7 @@ class Studio:
         schedulers: what the bundle can do, in the order shown.
         controls: extra ControlNets that can run here, in the order shown.
         first_controls: those that are on at first; the reference's pose.
+        control_strength: at first, of each; the reference's.
         readable_controls: those of them whose maps can be read off a photo here; the others want a ready map.
             None: all of them.
         banner: yields one line naming bundle and device, and again when that changes.
@@ -93,6 +94,7 @@ class Studio:
     same_from: float | None = None
     default_negative: str = ""
     first_controls: tuple[str, ...] = ("pose",)
+    control_strength: float = 0.4
     examples: list[Example] = field(default_factory=list)
     title: str = "InstantID Studio"
 

@@ -6,7 +6,7 @@ NO_RECIPE = "(None)"
 
 # The reference demo's (gradio_demo/app-multicontrolnet.py at 2145b67), where they differ from Request's.
 # A value that this bundle cannot do falls to the first that it can.
-STARTS = {"style": "Watercolor", "scheduler": "Euler", "control_strength": 0.40}
+STARTS = {"style": "Watercolor", "scheduler": "Euler"}
 
 LABELS = {
     "people": "Face photos",
