@@ -13,6 +13,7 @@ from portraits import portrait_bundle as portrait_bundle
 from portraits import portrait_engine as portrait_engine
 from test_cli import refusal, run
 
+from instantid.controls import Annotators
 from instantid.engine import Engine
 from instantid.errors import InvalidRequest
 from instantid.evaluation import Wanted, clip, evaluate, protocols, pulid
@@ -38,8 +39,28 @@ def plan(portrait_engine, photos, tmp_path_factory):
     people = open_set(str(photos), folder, portrait_engine.face_finder, people=5, seed=0, side=80)
     bundle = portrait_engine.bundle
     return Plan(
-        bundle=bundle, subjects=people.subjects, folder=folder, pictures=2, seed=7, settings={"steps": 1}
+        bundle=bundle,
+        subjects=people.subjects,
+        folder=folder,
+        pictures=2,
+        seed=7,
+        settings={"steps": 1},
+        annotators=Annotators(bundle),
     )
+
+
+def test_a_control_s_map_lies_where_the_face_is_asked_for(plan):
+    """The bundle brings small faces closer: so does the map that is given."""
+    closer = plan.bundle.defaults.model_copy(update={"least_face": 0.9})
+    near = dataclasses.replace(plan, bundle=plan.bundle.model_copy(update={"defaults": closer}))
+    for each in (plan, near):
+        seen = np.asarray(each.control_map("canny", 0, -1))[..., 0] > 0
+        assert seen.shape == each.size[::-1]
+        left, top = np.floor(each.wanted(0, -1).min(axis=0)).astype(int)
+        right, bottom = np.ceil(each.wanted(0, -1).max(axis=0)).astype(int)
+        assert seen[top:bottom, left:right].any(), "edges of eyes and mouth"
+    assert np.ptp(near.wanted(0, -1), axis=0).min() > 1.1 * np.ptp(plan.wanted(0, -1), axis=0).min()
+    assert near.control_map("canny", 0, -1).tobytes() != plan.control_map("canny", 0, -1).tobytes()
 
 
 WANTED = Wanted(people=2, pictures=1, clip="bundle", settings={"steps": 1})
