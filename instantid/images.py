@@ -5,6 +5,7 @@ The only home of RGB⇄BGR. Knows no models and no requests.
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +101,10 @@ class Fit:
         canvas = Image.new("RGB", self.canvas, background)
         canvas.paste(placed, self.offset)
         return canvas
+
+    def reading(self, photo: Image.Image, read: Callable[[Image.Image], Image.Image]) -> Image.Image:
+        """What `read` makes of the photo as large as it lies on the canvas; black around: no edge where it ends."""
+        return self.image(read(photo.resize(self.placed, Image.Resampling.LANCZOS)))
 
 
 def fit(photo_size: tuple[int, int], canvas_size: tuple[int, int], *, cover: bool = False) -> Fit:

@@ -74,8 +74,7 @@ class Scene:
             raise InvalidRequest(
                 f"The {name} control needs a photo to follow: give a pose photo, or a ready map."
             )
-        placed = self.photo.resize(self.fit.placed, Image.Resampling.LANCZOS)
-        return self.fit.image(draw(name, placed, control))
+        return self.fit.reading(self.photo, lambda placed: draw(name, placed, control))
 
     def scaled(self, width: int, height: int) -> "Scene":
         """The same people on a canvas of another size, without photos."""

@@ -84,9 +84,9 @@ class Plan:
 
     def control_map(self, name: ControlName, subject: int, photo: int) -> Image.Image:
         """The map of a photo that lies on the canvas as `wanted` has it, RGB."""
-        fit = self._fit(subject, photo)
-        placed = self.subjects[subject].picture(photo).resize(fit.placed, Image.Resampling.LANCZOS)
-        return fit.image(self.annotators.draw(name, placed, Control()))
+        picture = self.subjects[subject].picture(photo)
+        draw = self.annotators.draw
+        return self._fit(subject, photo).reading(picture, lambda placed: draw(name, placed, Control()))
 
     def _fit(self, subject: int, photo: int) -> images.Fit:
         who, least = self.subjects[subject], self.bundle.defaults.least_face

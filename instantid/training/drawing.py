@@ -63,7 +63,6 @@ class DrawingTask(nn.Module):
                 torch.manual_seed(0)
                 nn.init.kaiming_normal_(way_in.weight, nonlinearity="linear")
         self._code = self.guide.code  # refuses a residual too narrow
-        self.denoiser.requires_grad_(False)
         net.requires_grad_(False)
         upper_part(net, AT, levels=1).requires_grad_(True)
 

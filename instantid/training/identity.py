@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import nn
 
 from .. import branches, bundles
@@ -31,83 +30,20 @@ from .base import drawn_caption
 from .beginnings import begin_controlnet
 from .bundle_file import name_part
 from .caption_foretelling import CaptionForetelling
-from .denoising import STRONGEST, Conditions, Denoiser, Noise, without_text
+from .denoising import STRONGEST, Conditions, Denoiser, without_text
 from .face_code import FaceCode
 from .face_conditions import inside_faces, twice, with_faces
 from .face_regression import photos
 from .foretelling import Foretelling
+from .identity_options import NET_ALONE, Options
 from .loop import Figures
 from .map_conditions import ALL_KINDS, MapConditions, part_of
 from .prepared import Prepared
-from .settings import Share
 from .sheets import lay_out
 from .starts import write_base
 
 ADAPTER = "ip-adapter.bin"
 NET = "ControlNetModel"
-NET_ALONE = 0.1  # of the batches with faces
-
-
-class Options(Noise):
-    """Of the identity stage."""
-
-    fresh: bool = Field(True, description="Begin with IdentityNet and attention copied from the UNet.")
-    projector: int = Field(
-        0,
-        ge=0,
-        multiple_of=64,
-        description="With fresh: width of a projector that knows nothing (InstantID's: 1280); 0: the bundle's own.",
-    )
-    text_encoder: bool = Field(True, description="With the base: the first text encoder learns along, too.")
-    with_base: bool = Field(False, description="The UNet and the first text encoder learn along.")
-    plain: float = Field(0.25, description="With the base: share of batches that see no face at all.")
-    drop_text: float = Field(0.1, description="How often the text is left out.")
-    drop_face: float = Field(0.1, description="How often the face is left out.")
-    adapter_alone: Share = Field(
-        0.2,
-        le=1 - NET_ALONE,
-        description="Share of the batches with faces that do without IdentityNet. A tenth does without the adapter: "
-        "each of the two must work where the other is off.",
-    )
-    other_view: float = Field(
-        0.5,
-        description="How often the embedding is of other pictures of the person: none of this one's light or hair.",
-    )
-    references: int = Field(4, description="At most so many other pictures, averaged.")
-    foretold: Share = Field(
-        0.0,
-        description="Share of batches with faces that learn what may be foretold of them out of the strongest noise.",
-    )
-    soft: Share = Field(
-        0.0,
-        description="Share of these in noise of any strength: faces come out softer, and more like whom they are of.",
-    )
-    worded: Share = Field(
-        0.0,
-        description="With the base: share of batches that learn what may be foretold of pictures from their captions "
-        "out of the strongest noise: a small UNet hardly learns words from pictures alone.",
-    )
-    told: Share = Field(
-        0.0,
-        description="Share of batches in which the UNet is told, in IdentityNet's place, just what it should say: "
-        "until it does.",
-    )
-    placed: bool = Field(
-        False,
-        description="With the base: IdentityNet and projector stay as the placing stage left them, the UNet learns "
-        "to hear them.",
-    )
-    guided: Share = Field(
-        0.0,
-        description="With the base: share of batches that are shown edges, depth and skeletons, too, and the "
-        "bundle's Union ControlNet learns along: a small UNet that stays as it is hardly hears one.",
-    )
-    mapped: Share = Field(
-        0.0,
-        description="With guided: share of all batches that learn what the Union ControlNet foretells of pictures "
-        "out of the strongest noise.",
-    )
-    face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
 
 
 class IdentityTask(nn.Module):
