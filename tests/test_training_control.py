@@ -140,7 +140,9 @@ def test_a_skeleton_has_what_can_be_seen_and_a_neck_between_the_shoulders():
     assert skeleton_of(figure(body_visible=[False] * 12), SIDE)[1] is None
     below = [[8, 70], *BODY[1:]]
     assert skeleton_of(figure(body_keypoints=below), SIDE)[1] == (30, 63)
-    assert skeleton_of(figure(body_keypoints=below), 60)[1] is None
+    cut = skeleton_of(figure(body_keypoints=below), 60)
+    assert cut[1] is None and cut[2] is None, "what a face was cut out without is not seen"
+    assert cut[5] == (52, 56)
 
 
 def test_a_picture_has_the_maps_of_what_is_known_of_it(prepared, tiny):

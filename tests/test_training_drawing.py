@@ -63,6 +63,17 @@ def test_a_code_tells_latents_and_how_unusual_they_are(task, prepared):
     assert np.corrcoef(unusual.ravel(), usual.ravel())[0, 1] > 0.9
 
 
+def test_how_much_latents_vary_is_told_by_pictures_of_any_look(bundle, prepared, monkeypatch):
+    """A photo and its painting in turn, and few that tell: every second one would be photos alone."""
+    alone = prepared.latents(range(len(prepared))).astype(np.float32)
+    alone[1::2] *= 3
+    monkeypatch.setattr("instantid.training.prepared.Prepared.latents", lambda _, chosen: alone[list(chosen)])
+    monkeypatch.setattr("instantid.training.map_conditions.KNOWN", len(prepared) // 2)
+    code = DrawingTask(bundle, prepared, EVERY, SHOWN, Options()).guide.code
+    told = code.of(torch.from_numpy(alone))[:, :4]
+    assert (told.std(dim=(0, 2, 3)) - 1).abs().max() < 0.15
+
+
 def test_faces_and_maps_are_spelled_beside_each_other(task, bundle, prepared):
     denoiser = Denoiser(bundle, faces=True)
     foretelling = Foretelling(prepared, EVERY, denoiser.encode)

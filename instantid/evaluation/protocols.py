@@ -22,7 +22,7 @@ OTHER, SEVERAL, NO_NET = "someone else’s face", "several references", "without
 WORDS, FACE = "words alone", "portrait for likeness"
 PRESET, STYLE, LESS_CONTENT = "style preset", "style picture", "style picture, content taken out"
 STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
-CONTROL_STRENGTH = 0.8
+CONTROL_STRENGTH = 1.0  # all that a ControlNet was trained to say
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

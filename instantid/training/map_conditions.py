@@ -111,8 +111,10 @@ class MapConditions(nn.Module):
     @cached_property
     def code(self) -> MapCode:
         """How a Union net writes down what it foretells."""
-        apart = max(1, len(self._prepared) // KNOWN)
-        return MapCode(self.net, self._prepared.latents(range(0, len(self._prepared), apart)))
+        count = len(self._prepared)
+        # Drawn, always the same: at even steps stand photos alone where each has as many looks.
+        known = np.random.default_rng(0).permutation(count)[:KNOWN]
+        return MapCode(self.net, self._prepared.latents(np.sort(known)))
 
     def _saying(
         self,

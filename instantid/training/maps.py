@@ -3,6 +3,7 @@
 Edges are read by the engine's own annotator; depth and skeletons are drawn from the truth, in the annotators' way.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -79,16 +80,23 @@ def skeletons_of(record: dict, size: int) -> list[Skeleton]:
 def skeleton_of(figure: dict, size: int) -> Skeleton:
     """OpenPose's 18 points of a record's figure, in pixels of a picture of that size; None: not to be seen.
 
-    The neck is between the shoulders: seen where that lies in the picture and one of them is seen.
+    What a face was cut out without is not seen, whatever the record of the whole picture says. The neck is between
+    the shoulders, and seen where one of them is.
     """
     skeleton: Skeleton = [None] * 18
     for point, known in NOSE_EYES.items():
         if figure["face_visible"][known]:
-            skeleton[point] = tuple(figure["face_keypoints"][known])
+            skeleton[point] = _within(figure["face_keypoints"][known], size)
     for point, place, visible in zip(BODY, figure["body_keypoints"], figure["body_visible"], strict=True):
         if visible:
-            skeleton[point] = tuple(place)
-    neck = np.mean([figure["body_keypoints"][0], figure["body_keypoints"][3]], axis=0)
-    if (skeleton[2] or skeleton[5]) and (neck >= 0).all() and (neck < size).all():
-        skeleton[NECK] = (float(neck[0]), float(neck[1]))
+            skeleton[point] = _within(place, size)
+    if skeleton[2] or skeleton[5]:
+        shoulders = [figure["body_keypoints"][0], figure["body_keypoints"][3]]
+        skeleton[NECK] = _within(np.mean(shoulders, axis=0), size)
     return skeleton
+
+
+def _within(place: Sequence[float], size: int) -> tuple[float, float] | None:
+    """The place, if it lies in a picture of that size."""
+    x, y = (float(at) for at in place)
+    return (x, y) if 0 <= x < size and 0 <= y < size else None
