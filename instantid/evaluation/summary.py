@@ -60,7 +60,7 @@ def _likeness(told: Measured, judge: str) -> list[Row]:
         _row(told, f"AUC, {judge}", DEFAULT, by[DEFAULT].auc, AUC),
         _row(told, f"AUC, same sex and ancestry, {judge}", DEFAULT, by[DEFAULT].auc_impostors),
         _row(told, f"way from chance to true photos, {judge}", DEFAULT, likeness.way(by[DEFAULT], true), WAY),
-        _row(told, f"AUC, {judge}", OFF, by[OFF].auc, CHANCE),
+        _chance(told, judge, by[OFF]),
         _row(told, f"AUC to whose pose it is, {judge}", OTHER, by[OTHER].auc, CHANCE),
         _row(told, f"gain over {OFF}, {judge}", HALF, _gain(by[HALF], by[OFF]), BETTER),
         _row(told, f"gain over {HALF}, {judge}", FULL, _gain(by[FULL], by[HALF]), NO_WORSE),
@@ -72,6 +72,13 @@ def _likeness(told: Measured, judge: str) -> list[Row]:
             BETTER,
         ),
     ]
+
+
+def _chance(told: Measured, judge: str, off: Likeness) -> Row:
+    """Prompts name the person's sex and age: without the face, too, that tells them from people of others."""
+    if told.there[judge].groups is None:
+        return _row(told, f"AUC, {judge}", OFF, off.auc, CHANCE)
+    return _row(told, f"AUC, same sex and ancestry, {judge}", OFF, off.auc_impostors, CHANCE)
 
 
 def _gain(one: Likeness, other: Likeness) -> Interval | None:
