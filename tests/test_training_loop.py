@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from instantid.training.checkpoints import CHECKPOINT, LOG, TrainingFailed
+from instantid.training.checkpoints import CHECKPOINT, LOG, TrainingFailed, go_on, write_checkpoint
 from instantid.training.loop import examples, precision, train
 from instantid.training.settings import Settings
 
@@ -159,6 +159,16 @@ def test_what_is_no_number_is_never_kept(tmp_path):
     go(tmp_path, **settings)
     go(tmp_path / "whole", **settings)
     assert_same(kept(tmp_path), kept(tmp_path / "whole"))
+
+
+def test_in_fp16_losses_are_scaled_on_as_before(tmp_path):
+    path, task = tmp_path / CHECKPOINT, Line()
+    optimizer = torch.optim.AdamW(task.layer.parameters())
+    scaler, again = (torch.amp.GradScaler("cpu", init_scale=scale) for scale in (64.0, 2.0**16))
+    write_checkpoint(path, 5, task, optimizer, None, scaler)
+    assert go_on(path, task, optimizer, None, again) == 5 and again.get_scale() == 64
+    write_checkpoint(path, 6, task, optimizer, None, None)
+    assert go_on(path, task, optimizer, None, again) == 6 and again.get_scale() == 64
 
 
 @pytest.mark.parametrize("other", ["another name", "other shapes"])

@@ -51,15 +51,21 @@ class averages:
 
 
 def write_checkpoint(
-    path: Path, step: int, task: torch.nn.Module, optimizer: torch.optim.Optimizer, averaged: EMAModel | None
+    path: Path,
+    step: int,
+    task: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averaged: EMAModel | None,
+    scaler: torch.amp.GradScaler | None,
 ) -> None:
-    """Keep what learns, whole or not at all."""
+    """Keep what learns, whole or not at all; in fp16 also by how much losses are scaled."""
     content = {
         "task": task.name,
         "step": step,
         "weights": {name: value for name, value in task.named_parameters() if value.requires_grad},
         "optimizer": optimizer.state_dict(),
         "averaged": averaged.state_dict() if averaged else None,
+        "scaler": scaler.state_dict() if scaler else None,
     }
     part = path.with_suffix(".part")
     torch.save(content, part)
@@ -67,7 +73,11 @@ def write_checkpoint(
 
 
 def go_on(
-    path: Path, task: torch.nn.Module, optimizer: torch.optim.Optimizer, averaged: EMAModel | None
+    path: Path,
+    task: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averaged: EMAModel | None,
+    scaler: torch.amp.GradScaler | None,
 ) -> int:
     """Go on from a checkpoint if there is one; the step to go on with."""
     if not path.exists():
@@ -88,4 +98,6 @@ def go_on(
     if averaged and content["averaged"]:
         averaged.load_state_dict(content["averaged"])
         averaged.to(next(iter(learned.values())).device)
+    if scaler and content.get("scaler"):  # a run may have begun in another precision
+        scaler.load_state_dict(content["scaler"])
     return content["step"]

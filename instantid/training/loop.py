@@ -109,7 +109,7 @@ def train(
     )
     model, optimizer = accelerator.prepare(task, optimizer)
     averaged = EMAModel(learned, decay=settings.average) if settings.average else None
-    step = go_on(folder / CHECKPOINT, task, optimizer, averaged)
+    step = go_on(folder / CHECKPOINT, task, optimizer, averaged, accelerator.scaler)
     if settings.trackers:
         # TensorBoard takes no lists.
         config = {name: str(value) for name, value in settings.model_dump(mode="json").items()}
@@ -119,7 +119,7 @@ def train(
 
     def keep() -> None:
         if accelerator.is_main_process:
-            write_checkpoint(folder / CHECKPOINT, step, task, optimizer, averaged)
+            write_checkpoint(folder / CHECKPOINT, step, task, optimizer, averaged, accelerator.scaler)
             with averages(averaged, learned):
                 task.save(bundle)
 
