@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
 
 Draw = Callable[[Image.Image], Image.Image]
+METRIC = ("glpn", "zoedepth", "depth_pro")  # kinds of depth network that give metres: far is large
+NEAREST = 0.1  # metres; nothing is nearer
 SEEN = 0.3  # score from which on ViTPose's keypoints are drawn, as its authors draw them
 
 
@@ -150,13 +152,18 @@ def _vitpose(folder: Path, device: "torch.device | str") -> Draw:
 
 
 def _depth(folder: Path, device: "torch.device | str") -> Draw:
-    from transformers import pipeline
+    """How near each place is, as MiDaS tells it, which depth ControlNets were trained on: near is bright."""
+    from transformers import AutoConfig, pipeline
 
+    config = AutoConfig.from_pretrained(folder)
+    metric = config.model_type in METRIC or getattr(config, "depth_estimation_type", "") == "metric"
     estimate = pipeline("depth-estimation", model=str(folder), device=device)
 
     def draw(photo: Image.Image) -> Image.Image:
         depth = estimate(photo)["predicted_depth"].squeeze().float().cpu().numpy()
-        depth = (depth - depth.min()) / max(float(np.ptp(depth)), 1e-6)  # near is bright
+        if metric:
+            depth = 1 / np.maximum(depth, NEAREST)
+        depth = (depth - depth.min()) / max(float(np.ptp(depth)), 1e-6)
         grey = Image.fromarray((depth * 255).astype(np.uint8))
         return grey.resize(photo.size, Image.Resampling.BICUBIC).convert("RGB")
 

@@ -179,6 +179,27 @@ def test_a_photo_without_depth_gives_a_flat_map(folder, monkeypatch, photo):
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "near"),
+    [
+        ({}, 0),
+        ({"depth_estimation_type": "metric"}, -1),
+        ({"model_type": "glpn"}, -1),
+        ({"model_type": "depth_pro"}, -1),
+    ],
+)
+def test_near_is_bright_whether_a_network_tells_nearness_or_metres(
+    folder, tmp_path, monkeypatch, photo, said, near
+):
+    copied = Path(shutil.copytree(folder, tmp_path / "bundle"))
+    own = {} if "model_type" in said else json.loads((copied / "depth" / "config.json").read_text())
+    (copied / "depth" / "config.json").write_text(json.dumps(own | said))
+    ramp = {"predicted_depth": torch.tensor([[8.0, 4.0, 2.0, 1.0]]).repeat(4, 1)}
+    monkeypatch.setattr(transformers, "pipeline", lambda *_, **__: lambda photo: ramp)
+    drawn = np.asarray(Annotators(bundles.open_bundle(copied)).draw("depth", photo, Control()))[0, :, 0]
+    assert drawn[near] > 250 and drawn[-1 - near] < 5
+
+
 def test_a_body_is_drawn_as_wide_as_the_reference_draws_it(annotators, photo, monkeypatch):
     """A skeleton's line is drawn at 512 pixels and shrinks or grows with the map."""
 
