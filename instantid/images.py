@@ -103,8 +103,24 @@ class Fit:
         return canvas
 
     def reading(self, photo: Image.Image, read: Callable[[Image.Image], Image.Image]) -> Image.Image:
-        """What `read` makes of the photo as large as it lies on the canvas; black around: no edge where it ends."""
-        return self.image(read(photo.resize(self.placed, Image.Resampling.LANCZOS)))
+        """What `read` makes of as much of the photo as lies on the canvas, as large as it lies there.
+
+        A map of all of it would be drawn for a larger picture, and spread over what is not seen. Around it is black:
+        no edge where it ends.
+        """
+        placed, canvas = photo.resize(self.placed, Image.Resampling.LANCZOS), Image.new("RGB", self.canvas)
+        if self.placed == self.canvas:
+            return read(placed)
+        seen = [
+            (max(0, -at), min(of, side - at))
+            for at, of, side in zip(self.offset, self.placed, self.canvas, strict=True)
+        ]
+        (left, right), (top, bottom) = seen
+        if left < right and top < bottom:
+            canvas.paste(
+                read(placed.crop((left, top, right, bottom))), tuple(max(0, at) for at in self.offset)
+            )
+        return canvas
 
 
 def fit(photo_size: tuple[int, int], canvas_size: tuple[int, int], *, cover: bool = False) -> Fit:

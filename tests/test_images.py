@@ -14,6 +14,7 @@ from instantid.images import (
     CANVAS_SIDES,
     box_mask,
     canvas_size,
+    closer,
     fingerprint,
     fit,
     from_bgr,
@@ -402,3 +403,15 @@ def test_opening_leaves_no_file_open(tmp_path):
     opened = open_image(path)
     path.unlink()
     assert difference(opened, gradient()) == 0
+
+
+def test_a_map_is_read_off_as_much_of_the_photo_as_the_canvas_shows():
+    there, whole = closer(fit((64, 48), (64, 48)), 2.0, (48, 24), (32, 24)), gradient()
+    seen: list[Image.Image] = []
+    drawn = there.reading(whole, lambda shown: seen.append(shown) or shown)
+    [shown] = seen
+    # The middle of its right half: twice as large, and beyond it nothing.
+    assert shown.size == (64, 48) and difference(drawn, there.image(whole)) < 0.5
+    aside = closer(fit((64, 48), (64, 48)), 2.0, (60, 24), (32, 24))
+    drawn = aside.reading(whole, lambda shown: Image.new("RGB", shown.size, "white"))
+    assert np.asarray(drawn)[:, :40].min() == 255 and np.asarray(drawn)[:, 41:].max() == 0

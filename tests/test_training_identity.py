@@ -1,5 +1,7 @@
 """The identity stage: its files are InstantID's, the UNet stays what it was, and faces come to matter."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -191,6 +193,35 @@ def test_embeddings_of_other_views_are_of_the_same_person(bundle, prepared):
         drawn = tuple(task._embedding(6).numpy())
         assert drawn in mine
         assert drawn != own
+
+
+def test_looks_of_one_photo_are_no_other_views(bundle, tmp_path):
+    """They share what was found in it."""
+    prepared = make_prepared(tmp_path / "prepared")
+    prepared.embeddings[prepared.of_person(2)] = own = prepared.embeddings[6]
+    task = make_task(bundle, prepared, other_view=1.0)
+    assert np.array_equal(task._embedding(6).numpy(), own)
+    assert len(task._others(0)) == len(prepared.of_person(prepared.persons[0])) - 1
+
+
+def test_what_guidance_leads_away_from_is_learned_too(tmp_path):
+    """Nobody, with nothing said: whose picture it is and its caption make no difference then."""
+
+    prepared = make_prepared(tmp_path / "prepared")
+    bundle = make_bundle(tmp_path / "bundle", prepared)
+
+    def losses(drop_both, *, of):
+        task = make_task(bundle, prepared, drop_text=0, drop_face=0, drop_both=drop_both)
+        task._prepared.embeddings[:] = of
+        for record in task._prepared.records:
+            record["caption"], record["captions"] = f"a {of}", {}
+        random.seed(3)
+        torch.manual_seed(3)
+        with torch.no_grad():
+            return task([0, 1, 2])["loss"].item()
+
+    assert losses(1.0, of=1.0) == losses(1.0, of=2.0)
+    assert losses(0.0, of=1.0) != losses(0.0, of=2.0)
 
 
 def test_the_sheet_shows_five_rows(bundle, prepared):

@@ -22,7 +22,7 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 LINEAR = 0.995  # share of the latents' variance from which on an encoder is taken for linear
 LEAST_SPREAD = 0.1  # pixels: less is rounding
 PAIRS = 300  # pictures by which the linear way from pixels to latents is found
-ALIGNED = PLACES * SIDE / 112  # where keypoints are in an aligned face of SIDE
+ALIGNED = (PLACES + 0.5) * SIDE / 112 - 0.5  # where keypoints are in an aligned face of SIDE
 MIDDLE, RADII = (28, 31), (19, 24)  # of the inner face, in the aligned one's pixels
 
 

@@ -143,10 +143,11 @@ class IdentityTask(nn.Module):
         device, b = latents.device, len(chosen)
         records = [self._prepared.records[i] for i in chosen]
         conditions = denoiser.read([drawn_caption(record) for record in records], records)
-        without = torch.rand(b, device=device) < options.drop_text
+        neither = torch.rand(b, device=device) < options.drop_both
+        without = neither | (torch.rand(b, device=device) < options.drop_text)
         conditions = without_text(conditions, denoiser.read([""]), without)
         faces = torch.stack([self._embedding(i) for i in chosen]).to(device)
-        faces = faces * (torch.rand(b, 1, device=device) >= options.drop_face)
+        faces = faces * ~(neither | (torch.rand(b, device=device) < options.drop_face))[:, None]
         adapter, net = strengths
         self._attend(adapter)
         where = (
@@ -278,13 +279,17 @@ class IdentityTask(nn.Module):
 
     def _embedding(self, index: int) -> torch.Tensor:
         """(d,): of this picture, or the mean over a few others of the same person."""
-        others = self._prepared.of_person(self._prepared.persons[index])
-        others = others[others != index]
+        others, embeddings = self._others(index), self._prepared.embeddings
         if not len(others) or float(torch.rand(())) >= self._options.other_view:
-            return torch.from_numpy(self._prepared.embeddings[index])
+            return torch.from_numpy(embeddings[index])
         count = int(torch.randint(min(len(others), self._options.references), ())) + 1
         drawn = others[torch.randperm(len(others))[:count].numpy()]
-        return torch.from_numpy(self._prepared.embeddings[drawn].mean(axis=0))
+        return torch.from_numpy(embeddings[drawn].mean(axis=0))
+
+    def _others(self, index: int) -> np.ndarray:
+        """Other views of a picture's person: looks of the same photo have its embedding, and are none."""
+        same, embeddings = self._prepared.of_person(self._prepared.persons[index]), self._prepared.embeddings
+        return same[(embeddings[same] != embeddings[index]).any(axis=1)]
 
     def _led(
         self,

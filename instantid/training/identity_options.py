@@ -23,6 +23,10 @@ class Options(Noise):
     plain: float = Field(0.25, description="With the base: share of batches that see no face at all.")
     drop_text: float = Field(0.1, description="How often the text is left out.")
     drop_face: float = Field(0.1, description="How often the face is left out.")
+    drop_both: Share = Field(
+        0.05,
+        description="How often both are, too: what guidance leads away from is nobody, with nothing said.",
+    )
     adapter_alone: Share = Field(
         0.2,
         le=1 - NET_ALONE,

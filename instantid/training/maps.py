@@ -81,7 +81,7 @@ def skeleton_of(figure: dict, size: int) -> Skeleton:
     """OpenPose's 18 points of a record's figure, in pixels of a picture of that size; None: not to be seen.
 
     What a face was cut out without is not seen, whatever the record of the whole picture says. The neck is between
-    the shoulders, and seen where one of them is.
+    the shoulders, and seen where both are.
     """
     skeleton: Skeleton = [None] * 18
     for point, known in NOSE_EYES.items():
@@ -90,9 +90,8 @@ def skeleton_of(figure: dict, size: int) -> Skeleton:
     for point, place, visible in zip(BODY, figure["body_keypoints"], figure["body_visible"], strict=True):
         if visible:
             skeleton[point] = _within(place, size)
-    if skeleton[2] or skeleton[5]:
-        shoulders = [figure["body_keypoints"][0], figure["body_keypoints"][3]]
-        skeleton[NECK] = _within(np.mean(shoulders, axis=0), size)
+    if skeleton[2] and skeleton[5]:
+        skeleton[NECK] = _within(np.mean([skeleton[2], skeleton[5]], axis=0), size)
     return skeleton
 
 
