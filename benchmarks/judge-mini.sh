@@ -6,9 +6,9 @@ out=${1:-evaluation}
 bundle=${2:-mini}
 python -m instantid data fetch
 # People for the judge of attributes. Those who are asked for come from another seed: nobody is met twice.
-python -m instantid data make "$out/data" --people 700 --views 6 --size 128 --looks 1 --together 0 \
+python -m instantid data make "$out/data" --people 2200 --views 2 --size 128 --looks 1 --together 0 \
     --framing portrait --framing close-up --no-depth --seed 5 --workers "$(nproc)"
-python -m instantid evaluate --bundle "$bundle" --protocol mini --set synthetic --people 24 --pictures 2 \
+python -m instantid evaluate --bundle "$bundle" --protocol mini --set synthetic --people 40 --pictures 2 \
     --data "$out/data" --out "$out/people"
 python -m instantid evaluate --bundle "$bundle" --protocol mini --set packages --people 8 --pictures 2 \
     --data "$out/data" --out "$out/photos"

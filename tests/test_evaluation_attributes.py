@@ -121,6 +121,22 @@ def test_the_judge_learns_what_can_be_seen():
     assert verdict["look"] == "Snow" and set(verdict) == set(attributes.ATTRIBUTES)
 
 
+@pytest.mark.parametrize(
+    ("face", "corner", "side"),
+    [
+        ((40, 20, 60, 50), (20, 5), 60),  # 30 high, half of the side
+        ((0, 0, 20, 30), (0, 0), 60),  # no further than the picture goes
+        ((90, 90, 100, 100), (80, 80), 20),
+        ((10, 10, 90, 90), (0, 0), 100),  # large enough as it is
+        ((30, 30, 30, 30), (0, 0), 100),
+    ],
+)
+def test_it_learns_from_faces_as_large_as_small_bundles_paint_them(face, corner, side):
+    y, x = np.mgrid[:100, :100].astype(np.uint8)
+    seen = attribute_judge._framed(np.stack([x, y, x], axis=-1), face, 0.5)
+    assert seen.shape == (side, side, 3) and tuple(seen[0, 0, :2]) == corner
+
+
 def test_the_judge_is_kept_and_not_trained_twice(tmp_path):
     order = Order(people=10, views=2, size=64, looks=0, together=0)
     making.make(order, tmp_path / "data", open_renderer=open_standin)

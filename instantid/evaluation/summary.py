@@ -60,8 +60,8 @@ def _likeness(told: Measured, judge: str) -> list[Row]:
         _row(told, f"AUC, {judge}", DEFAULT, by[DEFAULT].auc, AUC),
         _row(told, f"AUC, same sex and ancestry, {judge}", DEFAULT, by[DEFAULT].auc_impostors),
         _row(told, f"way from chance to true photos, {judge}", DEFAULT, likeness.way(by[DEFAULT], true), WAY),
-        _chance(told, judge, by[OFF]),
-        _row(told, f"AUC to whose pose it is, {judge}", OTHER, by[OTHER].auc, CHANCE),
+        _chance(told, judge, OFF, "AUC", by[OFF]),
+        _chance(told, judge, OTHER, "AUC to whose pose it is", by[OTHER]),
         _row(told, f"gain over {OFF}, {judge}", HALF, _gain(by[HALF], by[OFF]), BETTER),
         _row(told, f"gain over {HALF}, {judge}", FULL, _gain(by[FULL], by[HALF]), NO_WORSE),
         _row(
@@ -74,11 +74,11 @@ def _likeness(told: Measured, judge: str) -> list[Row]:
     ]
 
 
-def _chance(told: Measured, judge: str, off: Likeness) -> Row:
-    """Prompts name the person's sex and age: without the face, too, that tells them from people of others."""
+def _chance(told: Measured, judge: str, condition: str, what: str, made: Likeness) -> Row:
+    """Prompts name the person's sex and age: these alone tell them from people of others, whoever's face it is."""
     if told.there[judge].groups is None:
-        return _row(told, f"AUC, {judge}", OFF, off.auc, CHANCE)
-    return _row(told, f"AUC, same sex and ancestry, {judge}", OFF, off.auc_impostors, CHANCE)
+        return _row(told, f"{what}, {judge}", condition, made.auc, CHANCE)
+    return _row(told, f"{what}, same sex and ancestry, {judge}", condition, made.auc_impostors, CHANCE)
 
 
 def _gain(one: Likeness, other: Likeness) -> Interval | None:
@@ -102,10 +102,10 @@ def _style(told: Measured) -> list[Row]:
         rows.append(Row(section=SECTION, what="its look is seen", condition=STYLE, why=told.no_judge))
     elif STYLE not in told.missing:
         seen, styled, plain = told.observed, told.observed.of(STYLE), told.observed.of(DEFAULT)
-        wished = {seen.made[row].trial.key: seen.made[row].trial.wishes["look"] for row in styled}
-        pairs = [
-            (row, wished[seen.made[row].trial.key]) for row in plain if seen.made[row].trial.key in wished
-        ]
+        trials = {row: seen.made[row].trial for row in (*styled, *plain)}
+        wished = {(trials[row].subject, *trials[row].key): trials[row].wishes["look"] for row in styled}
+        keys = {row: (trials[row].subject, *trials[row].key) for row in plain}
+        pairs = [(row, wished[key]) for row, key in keys.items() if key in wished]
         usual = np.array([float(seen.verdicts[row]["look"] == look) for row, look in pairs])
         whose = seen.subjects(np.array([row for row, _ in pairs], np.int64))
         gain = intervals.difference(hits(seen, styled, "look"), seen.subjects(styled), usual, whose)
