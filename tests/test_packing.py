@@ -118,6 +118,13 @@ def test_what_is_no_weight_stays_as_it_is(tiny, small, tmp_path):
         assert (small / text).read_bytes() == (folder / text).read_bytes() == (tiny / text).read_bytes()
 
 
+def test_a_configuration_does_not_say_where_it_was_loaded_from(copy, tmp_path):
+    before = json.loads((copy / "base" / "unet" / "config.json").read_text())
+    (copy / "base" / "unet" / "config.json").write_text(json.dumps(before | {"_name_or_path": str(copy)}))
+    pack(copy, tmp_path / "again", trained=CARD)
+    assert json.loads((tmp_path / "again" / "base" / "unet" / "config.json").read_text()) == before
+
+
 def test_int8_is_half_of_fp16_which_is_half_of_single_precision(tiny, tmp_path):
     reports = {precision: pack(tiny, tmp_path / precision, precision) for precision in ("int8", "fp16")}
 

@@ -95,7 +95,7 @@ def pack(
                 _pack_file(file, name, small, precision, errors)
             elif file.is_file():
                 (small / name).parent.mkdir(parents=True, exist_ok=True)
-                (small / name).write_bytes(file.read_bytes())
+                (small / name).write_bytes(_without_paths(file))
         _finish_description(small / "bundle.json", bundle)
         packed.write_manifest(small, precision)
         if target.exists():
@@ -143,6 +143,15 @@ def _finish_description(path: Path, bundle: Bundle) -> None:
     if bundle.faces is not None:
         description["faces"] = bundles.MINI_FACES
     path.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _without_paths(file: Path) -> bytes:
+    """Its content; a configuration without the folder that it was loaded from, which nobody else has."""
+    content = file.read_bytes()
+    if file.name == "config.json" and "_name_or_path" in (config := json.loads(content)):
+        del config["_name_or_path"]
+        content = (json.dumps(config, indent=2) + "\n").encode()
+    return content
 
 
 def _pack_file(file: Path, name: str, folder: Path, precision: Precision, errors: "_Errors") -> None:
