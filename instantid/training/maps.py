@@ -91,7 +91,7 @@ def skeleton_of(figure: dict, size: int) -> Skeleton:
         if visible:
             skeleton[point] = _within(place, size)
     if skeleton[2] and skeleton[5]:
-        skeleton[NECK] = _within(np.mean([skeleton[2], skeleton[5]], axis=0), size)
+        skeleton[NECK] = tuple(np.mean([skeleton[2], skeleton[5]], axis=0).tolist())
     return skeleton
 
 
