@@ -44,7 +44,7 @@ class Training:
     """How the judge is trained."""
 
     pictures: int = 9000
-    steps: int = 3000
+    steps: int = 2000
     batch: int = 32
     rate: float = 3e-3
     seed: int = 0
