@@ -109,8 +109,6 @@ class Fit:
         no edge where it ends.
         """
         placed, canvas = photo.resize(self.placed, Image.Resampling.LANCZOS), Image.new("RGB", self.canvas)
-        if self.placed == self.canvas:
-            return read(placed)
         seen = [
             (max(0, -at), min(of, side - at))
             for at, of, side in zip(self.offset, self.placed, self.canvas, strict=True)

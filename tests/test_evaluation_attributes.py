@@ -133,7 +133,7 @@ def test_the_judge_learns_what_can_be_seen():
 )
 def test_it_learns_from_faces_as_large_as_small_bundles_paint_them(face, corner, side):
     y, x = np.mgrid[:100, :100].astype(np.uint8)
-    seen = attribute_judge._framed(np.stack([x, y, x], axis=-1), face, 0.5)
+    seen = attribute_judge._framed(100, face, 0.5).picture(np.stack([x, y, x], axis=-1), side)
     assert seen.shape == (side, side, 3) and tuple(seen[0, 0, :2]) == corner
 
 

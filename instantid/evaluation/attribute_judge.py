@@ -21,6 +21,7 @@ from ..errors import InvalidRequest
 from ..training.people.looks import PHOTO
 from ..training.people.orders import NAME, present_shards, read_order
 from ..training.people.shards import read_shards
+from ..training.rendered import Cut
 from .attributes import AGES, ANOTHER, ASKED_LOOKS, CLOTHES, HAIR, PLACES, SEXES, read_labels
 
 SIDE = 128  # of the pictures it looks at, pixels
@@ -139,7 +140,8 @@ def read_pictures(
     random = np.random.default_rng(training.seed)
     for sample in read_shards(shards, lambda record: len(record["figures"]) == 1):
         [seen] = sample.record["figures"]
-        pictures.append(_scaled(_framed(sample.image, seen["face_box"], random.uniform(*FILLS))))
+        cut = _framed(len(sample.image), seen["face_box"], random.uniform(*FILLS))
+        pictures.append(cut.picture(sample.image, SIDE))
         labels.append(read_labels(sample.record))
         people.append(sample.record["person"])
         if len(pictures) == training.pictures:
@@ -228,15 +230,13 @@ def _roughened(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return np.clip(picture * random.uniform(0.93, 1.07) + noise, 0, 255).astype(np.uint8)
 
 
-def _framed(picture: np.ndarray, face: Sequence[float], fill: float) -> np.ndarray:
-    """A square in which the face is that large, as far as there is picture around it."""
+def _framed(of: int, face: Sequence[float], fill: float) -> Cut:
+    """A square in which the face is that large, as far as a picture that is `of` wide goes around it."""
     left, top, right, bottom = face
-    side, most = round((bottom - top) / fill), min(picture.shape[:2])
-    if not 0 < side < most:
-        return picture
-    corner = np.array([left + right, top + bottom]) / 2 - side / 2
-    x, y = np.clip(corner.round().astype(int), 0, np.array(picture.shape[1::-1]) - side)
-    return picture[y : y + side, x : x + side]
+    side = round((bottom - top) / fill)
+    if not 0 < side < of:
+        return Cut(0, 0, of)
+    return Cut.about(np.array([left + right, top + bottom]) / 2, side, of)
 
 
 def _scaled(picture: np.ndarray) -> np.ndarray:

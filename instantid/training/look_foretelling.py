@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .face_regression import regress
-from .prepared import Prepared
+from .prepared import Prepared, some_of
 
 LEARNED = 12000  # pictures, at most, that tell it
 
@@ -20,8 +20,7 @@ class LookForetelling:
     """
 
     def __init__(self, prepared: Prepared, chosen: np.ndarray, alike: Callable[[int], int]):
-        # Drawn, always the same: at even steps stand photos alone where each has as many looks.
-        some = np.sort(np.random.default_rng(0).permutation(chosen)[:LEARNED])
+        some = some_of(chosen, LEARNED)
         read = prepared.picture_embeddings[some]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

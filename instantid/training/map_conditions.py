@@ -25,7 +25,7 @@ from .bundle_file import name_part
 from .denoising import Conditions, Denoiser
 from .map_code import AT, MapCode
 from .maps import Maps
-from .prepared import Prepared
+from .prepared import Prepared, some_of
 
 UNION_TYPES = 6  # of xinsir's Union model; the engine knows three of them
 ALONE = 0.5  # share of batches with one kind of map, as most pictures are made; the others have one to all
@@ -111,10 +111,8 @@ class MapConditions(nn.Module):
     @cached_property
     def code(self) -> MapCode:
         """How a Union net writes down what it foretells."""
-        count = len(self._prepared)
-        # Drawn, always the same: at even steps stand photos alone where each has as many looks.
-        known = np.random.default_rng(0).permutation(count)[:KNOWN]
-        return MapCode(self.net, self._prepared.latents(np.sort(known)))
+        known = some_of(np.arange(len(self._prepared)), KNOWN)
+        return MapCode(self.net, self._prepared.latents(known))
 
     def _saying(
         self,

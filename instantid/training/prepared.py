@@ -218,3 +218,9 @@ def _write_beside(
         np.save(piece / f"{name}.part.npy", np.concatenate(parts))
         os.replace(piece / f"{name}.part.npy", piece / f"{name}.npy")
         stamp.write_text(mark)
+
+
+def some_of(chosen: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the pictures, in order; always the same ones. Drawn: at even steps stand photos alone where
+    each has as many looks."""
+    return np.sort(np.random.default_rng(0).permutation(chosen)[:most])

@@ -28,6 +28,12 @@ class Cut:
     top: int
     side: int
 
+    @classmethod
+    def about(cls, middle: np.ndarray, side: int, of: int) -> "Cut":
+        """With its middle there, (x, y), as far as a square picture that is `of` wide goes."""
+        left, top = (int(at) for at in np.clip(np.round(middle - side / 2), 0, of - side))
+        return cls(left, top, side)
+
     def picture(self, image: np.ndarray, size: int) -> np.ndarray:
         """(h, w, …) → (size, size, …)."""
         square = image[self.top : self.top + self.side, self.left : self.left + self.side]
@@ -90,8 +96,7 @@ def _around(face: Face, side: int, fill: float, scene: str) -> Cut:
     width = float(face.box[2] - face.box[0])
     wanted = min(side, max(1, round(width / fill * random.uniform(0.88, 1.18))))
     middle = (face.box[:2] + face.box[2:]) / 2 + random.uniform(-0.06, 0.06, 2) * wanted
-    left, top = (int(at) for at in np.clip(np.round(middle - wanted / 2), 0, side - wanted))
-    return Cut(left, top, wanted)
+    return Cut.about(middle, wanted, side)
 
 
 def _face(finder: FaceFinder, image: np.ndarray, sample: Sample, size: int) -> Face | None:
