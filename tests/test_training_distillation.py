@@ -159,7 +159,7 @@ def test_faces_are_given_in_their_share_of_batches(bundle, prepared, task):
 def test_the_sheet_shows_teacher_and_student_with_and_without_faces(bundle, prepared):
     portraits = draw(make(bundle, prepared, faces=0.5))
     paint = portraits.denoiser.paint
-    portraits.denoiser.paint = lambda *conditions: paint(*conditions, steps=2)
+    portraits.denoiser.paint = lambda *conditions, **how: paint(*conditions, **how | {"steps": 2})
     with torch.no_grad():
         sheet = np.asarray(portraits.sheet()).astype(int)
     assert sheet.shape == (5 * 66 - 2, 2 * 66 - 2, 3)

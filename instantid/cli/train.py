@@ -27,6 +27,7 @@ STAGES = {
     "placing": "What each face looks like wherever keypoints are, for IdentityNet alone. For small models.",
     "identity": "IdentityNet and the identity adapter: InstantID.",
     "likeness": "Identity again, by how well a face recognition model knows those who are painted.",
+    "adversarial": "Likeness again, and pictures in four steps that a discriminator takes for true ones.",
     "style": "The style adapter: IP-Adapter, and InstantStyle's way of it.",
     "drawing": "What pictures with such maps look like, for the Union ControlNet alone. For small models.",
     "control": "A ControlNet for edges, depth or skeletons, or one for all of them.",

@@ -3,7 +3,6 @@
 import numpy as np
 
 from ..training.people.separation import Interval
-from . import clip as clips
 from . import intervals, likeness
 from .likeness import Likeness
 from .protocols import (
@@ -120,8 +119,11 @@ def _style(told: Measured) -> list[Row]:
 
 
 def _leak(told: Measured) -> Row:
-    """Is a picture like the photo that lies under the style picture?"""
-    what = "likeness to what the style picture shows, less that with all of it"
+    """Is a picture more like the photo under its style picture than like those under others?
+
+    Alone it would tell how little a picture is styled: the less it is, the more it is like any photo.
+    """
+    what = "likeness to what the style picture shows less that to others, less that with all of it"
     if told.clip is None:
         return Row(section=SECTION, what=what, condition=LESS_CONTENT, why=told.no_clip)
     seen, last = told.observed, told.photos[told.clip][told.last_photos()]
@@ -129,7 +131,10 @@ def _leak(told: Measured) -> Row:
     def leaked(condition: str) -> tuple[np.ndarray, np.ndarray]:
         rows = seen.of(condition)
         shown = np.array([seen.made[row].trial.style_of for row in rows], np.int64)
-        return clips.clip_i(seen.clip[rows], last[shown]), seen.subjects(rows)
+        like = seen.clip[rows] @ last[np.unique(shown)].T
+        own = np.unique(shown) == shown[:, None]
+        others = np.where(own, 0, like).sum(axis=1) / np.maximum((~own).sum(axis=1), 1)
+        return like[own] - others, seen.subjects(rows)
 
     gain = intervals.difference(*leaked(LESS_CONTENT), *leaked(STYLE))
     return _row(told, f"{what}, {told.clip}", LESS_CONTENT, gain, LOWER)

@@ -31,7 +31,7 @@ def name_part(
     _write(file, described)
 
 
-def set_default(bundle: Path, name: str, value: float) -> None:
+def set_default(bundle: Path, name: str, value: float | str) -> None:
     """Give a setting of `Defaults` this value in a bundle of a run's own."""
     described = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     describe(bundle, "defaults", described.get("defaults", {}) | {name: value})

@@ -6,15 +6,16 @@ Parts are those of a bundle in the published layout; how they meet here is how t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, EulerDiscreteScheduler
+from diffusers import DDPMScheduler
 from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from .. import bundles, loading
+from .. import bundles, loading, schedulers
 from ..errors import InvalidRequest
 from ..identity import IdentityNet
 from ..people import Frozen
@@ -22,6 +23,7 @@ from .autoencoder import as_pictures
 from .text_reading import TextReader
 
 STRONGEST = 0.1  # of the noise schedule: there hardly anything is left of a picture to go by
+Sampler = Literal["Euler", "LCM"]
 LEAST_APART = 0.003  # of a latent's variance: pictures that differ less are taken for alike
 
 
@@ -74,6 +76,7 @@ class Denoiser(nn.Module):
         super().__init__()
         opened = bundles.open_bundle(bundle)
         self.pipeline = loading.load_base(opened, torch.float32)
+        self._sampler: Sampler = "LCM" if opened.defaults.scheduler == "LCM" else "Euler"
         self.unet, self.vae = self.pipeline.unet, self.pipeline.vae
         self.text_encoder, self.text_encoder_2 = self.pipeline.text_encoder, self.pipeline.text_encoder_2
         self.identitynet: IdentityNet | None = None
@@ -155,7 +158,15 @@ class Denoiser(nn.Module):
 
     def disturbed(self, latents: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """Latents with new noise."""
-        return self._schedule.add_noise(latents, torch.randn_like(latents), timesteps)
+        return self.noised(latents, torch.randn_like(latents), timesteps)
+
+    def strength(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """(b, 1, 1, 1), 0 to 1: of the noise at (b,) timesteps."""
+        return (1 - self._schedule.alphas_cumprod.to(timesteps.device)[timesteps]).sqrt()[:, None, None, None]
+
+    def noised(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Latents with this noise."""
+        return self._schedule.add_noise(latents, noise, timesteps)
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """What the UNet makes of noisy latents (b, c, h, w) at (b,) timesteps."""
@@ -225,6 +236,12 @@ class Denoiser(nn.Module):
         Timesteps are drawn from the strongest share of the noise schedule, alike for both halves of the batch.
         """
         timesteps = self.timesteps(len(latents) // 2, strongest).repeat(2).to(latents.device)
+        return self.made(latents, noise, timesteps, conditions)
+
+    def made(
+        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions
+    ) -> torch.Tensor:
+        """What a base that predicts v makes of (b, c, h, w) latents with this noise at (b,) timesteps."""
         noisy = self._schedule.add_noise(latents, noise, timesteps)
         velocity = self.predict(noisy, timesteps, conditions).float()
         signal = self._schedule.alphas_cumprod.to(latents.device)[timesteps][:, None, None, None]
@@ -257,11 +274,22 @@ class Denoiser(nn.Module):
 
     @torch.no_grad()
     def paint(
-        self, conditions: Conditions, against: Conditions, *, steps: int = 15, guidance: float = 4.0
+        self,
+        conditions: Conditions,
+        against: Conditions,
+        *,
+        steps: int = 15,
+        guidance: float = 4.0,
+        sampler: Sampler | None = None,
     ) -> np.ndarray:
-        """Make pictures from fixed noise, (b, s, s, 3) uint8, led towards `conditions` and away from `against`."""
+        """Make pictures from fixed noise, (b, s, s, 3) uint8, led towards `conditions` and away from `against`.
+
+        Args:
+            sampler: None: what the bundle's own pictures are made by, or Euler.
+        """
         generator = torch.Generator().manual_seed(0)
-        return self.decode(self.lead(conditions, against, steps, guidance, steps, generator=generator))
+        made = self.lead(conditions, against, steps, guidance, steps, generator=generator, sampler=sampler)
+        return self.decode(made)
 
     def lead(
         self,
@@ -272,12 +300,13 @@ class Denoiser(nn.Module):
         until: int,
         *,
         generator: torch.Generator | None = None,
+        sampler: Sampler | None = None,
     ) -> torch.Tensor:
         """What a picture of `steps` steps is on its way to after `until` of them: (b, c, h, w) latents without noise.
 
         Gradients go back through the last of these steps alone, and there through `conditions`.
         """
-        scheduler = EulerDiscreteScheduler.from_config(self.pipeline.scheduler.config)
+        scheduler = schedulers.build(sampler or self._sampler, self.pipeline.scheduler.config, steps)
         scheduler.set_timesteps(steps)
         b, device = len(conditions.hidden), self.unet.device
         shape = (b, self.unet.config.in_channels, self.side, self.side)
@@ -291,9 +320,10 @@ class Denoiser(nn.Module):
                     with torch.no_grad():
                         away = self.predict(scaled, at, against).float()
                     predicted = away + guidance * (predicted - away)
-                made = scheduler.step(predicted, step, latents)
-            latents = made.prev_sample
-        return made.pred_original_sample
+                latents, picture = scheduler.step(
+                    predicted, step, latents, generator=generator, return_dict=False
+                )
+        return picture
 
 
 def without_text(conditions: Conditions, empty: Conditions, dropped: torch.Tensor) -> Conditions:

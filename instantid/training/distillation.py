@@ -20,7 +20,6 @@ from torch import nn
 from .. import branches, bundles, schedulers
 from ..adapter_file import read_adapter
 from ..people import Frozen
-from .autoencoder import as_pictures
 from .base import drawn_caption
 from .bundle_file import name_part
 from .denoising import Conditions, Denoiser, without_text
@@ -139,19 +138,6 @@ class DistillationTask(nn.Module):
         skip, out = self._schedule.get_scalings_for_boundary_condition_discrete(timesteps)
         return _wide(skip) * noisy + _wide(out) * picture
 
-    @torch.no_grad()
-    def paint(self, conditions: Conditions, *, steps: int = STEPS) -> np.ndarray:
-        """Make pictures in a few steps, unguided, from fixed noise: (b, s, s, 3) uint8."""
-        denoiser, scheduler, b = self.denoiser, self._scheduler(steps), len(conditions.hidden)
-        scheduler.set_timesteps(steps)
-        generator = torch.Generator().manual_seed(0)
-        shape = (b, denoiser.unet.config.in_channels, denoiser.side, denoiser.side)
-        latents = torch.randn(shape, generator=generator).to(denoiser.unet.device)
-        for step in scheduler.timesteps:
-            predicted = denoiser.predict(latents, step.to(latents.device).expand(b), conditions)
-            latents = scheduler.step(predicted, step, latents, generator=generator).prev_sample
-        return as_pictures(denoiser.vae.decode(latents / denoiser.vae.config.scaling_factor).sample)
-
     def sheet(self) -> Image.Image:
         """Pictures; below, their captions by the teacher in 15 steps and the student in 4; then with their faces."""
         texts = [self._prepared.records[i]["caption"] for i in self._shown]
@@ -160,7 +146,7 @@ class DistillationTask(nn.Module):
             towards, away = self._told(texts, self._shown, faces=faces)
             with without_lora(self.denoiser.unet):
                 rows += [*self.denoiser.paint(towards, away)]
-            rows += [*self.paint(towards)]
+            rows += [*self.denoiser.paint(towards, away, steps=STEPS, guidance=1, sampler="LCM")]
         return lay_out(rows, columns=len(texts))
 
     def save(self, bundle: Path) -> None:

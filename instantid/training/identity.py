@@ -139,6 +139,17 @@ class IdentityTask(nn.Module):
             return self._worded(chosen, strengths)
         if not plain and random.random() < options.foretold:
             return self._foretold(chosen, strengths)
+        latents, given, _ = self._told(chosen, strengths)
+        where = (
+            None if plain else 1 + (options.face_weight - 1) * inside_faces(self._prepared, chosen, latents)
+        )
+        return {"loss": denoiser.loss(latents, given, options, where)}
+
+    def _told(
+        self, chosen: np.ndarray, strengths: tuple[float, float]
+    ) -> tuple[torch.Tensor, Conditions, torch.Tensor]:
+        """Pictures' latents, what the UNet is told of them, and the (b, d) embeddings of whose faces."""
+        denoiser, options, (adapter, net) = self.denoiser, self._options, strengths
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
         device, b = latents.device, len(chosen)
         records = [self._prepared.records[i] for i in chosen]
@@ -148,18 +159,14 @@ class IdentityTask(nn.Module):
         conditions = without_text(conditions, denoiser.read([""]), without)
         faces = torch.stack([self._embedding(i) for i in chosen]).to(device)
         faces = faces * ~(neither | (torch.rand(b, device=device) < options.drop_face))[:, None]
-        adapter, net = strengths
         self._attend(adapter)
-        where = (
-            None if plain else 1 + (options.face_weight - 1) * inside_faces(self._prepared, chosen, latents)
-        )
         told = net > 0 and random.random() < options.told
         given = with_faces(denoiser, self._prepared, conditions, faces, chosen, net=net > 0 and not told)
         if told:
             given = self._in_its_place(given, *self._foretelling.latents(chosen, faces.cpu().numpy()))
         if random.random() < options.guided:
             given = self.guide.guided(given, chosen, self.guide.drawn(chosen), vary=True)
-        return {"loss": denoiser.loss(latents, given, options, where)}
+        return latents, given, faces
 
     def _foretold(self, chosen: np.ndarray, strengths: tuple[float, float]) -> Figures:
         """The error of what is made of noise: beside that of each face, how far two faces in the same place
@@ -235,16 +242,20 @@ class IdentityTask(nn.Module):
         for adapter, net in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)):
             self._attend(adapter)
             given, against = self._led(told, empty, faces, self._shown, net=net > 0)
-            rows += [*self.denoiser.paint(given, against)]
+            rows += [*self._paint(given, against)]
         self._attend(1.0)
         if self.guide:
             every = [self.guide.kinds_of(i) for i in self._shown]
-            both = (
+            given, against = (
                 self.guide.guided(each, self._shown, every)
                 for each in self._led(told, empty, faces, self._shown)
             )
-            rows += [*self.denoiser.paint(*both)]
+            rows += [*self._paint(given, against)]
         return lay_out(rows, columns=len(texts))
+
+    def _paint(self, given: Conditions, against: Conditions) -> np.ndarray:
+        """As the sheet shows it."""
+        return self.denoiser.paint(given, against)
 
     def save(self, bundle: Path) -> None:
         """Write ip-adapter.bin and ControlNetModel; with the base, also base/unet and base/text_encoder;

@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,9 @@ class Task(Protocol):
     """What is learned: a torch module whose trainable parameters are those that require gradients."""
 
     name: str
+
+    paces: Mapping[str, float]
+    """How many times as fast as the rest parameters learn whose names begin so; a task may do without."""
 
     def __len__(self) -> int:
         """How many examples there are."""
@@ -101,7 +104,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     learned = [parameter for parameter in task.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        learned,
+        _paced(task, learned),
         lr=settings.learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
@@ -125,7 +128,7 @@ def train(
 
     while step < settings.steps:
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * settings.rate(step)
+            group["lr"] = settings.learning_rate * settings.rate(step) * group["pace"]
         for part in range(settings.accumulate):
             with accelerator.accumulate(model), _attention(accelerator.device):
                 figures = _one(model, settings, accelerator, step, part)
@@ -191,6 +194,20 @@ def examples(seed: int, length: int, first: int, count: int) -> list[int]:
         order = np.random.default_rng([seed, epoch]).permutation(length)
         chosen += order[at : at + count - len(chosen)].tolist()
     return chosen
+
+
+def _paced(task: Task, learned: list[torch.nn.Parameter]) -> list[dict]:
+    """Groups of parameters that learn as fast as others, or faster."""
+    paces = {
+        id(parameter): pace
+        for start, pace in getattr(task, "paces", {}).items()
+        for name, parameter in task.named_parameters()
+        if name.startswith(start)
+    }
+    groups: dict[float, list[torch.nn.Parameter]] = {}
+    for parameter in learned:
+        groups.setdefault(paces.get(id(parameter), 1.0), []).append(parameter)
+    return [{"params": parameters, "pace": pace} for pace, parameters in groups.items()]
 
 
 def _one(

@@ -18,6 +18,7 @@ from .. import bundles, loading, mini
 from ..errors import InvalidRequest
 from ..people import Frozen
 from . import (
+    adversarial,
     annotator,
     autoencoder,
     base,
@@ -47,6 +48,7 @@ STAGES = {
     "placing": (placing.PlacingTask, placing.Options),
     "identity": (identity.IdentityTask, identity.Options),
     "likeness": (likeness.LikenessTask, likeness.Options),
+    "adversarial": (adversarial.AdversarialTask, adversarial.Options),
     "style": (style.StyleTask, style.Options),
     "drawing": (drawing.DrawingTask, drawing.Options),
     "control": (control.ControlTask, control.Options),

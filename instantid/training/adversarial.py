@@ -1,0 +1,237 @@
+"""The `adversarial` stage: pictures in a few steps that look like pictures, not like the mean of all that fit.
+
+Taking noise out in four steps, a small base paints what many pictures have in common, and that is soft. Here what it
+makes of noise in one step is shown, noisy again, to a discriminator that learns along: latent adversarial diffusion
+distillation (Sauer et al. 2024, 2403.12015), with its own pictures in place of a teacher's, since a teacher that
+paints softly is nothing to learn from. As there, no guidance is needed any more, and LCM's sampler is the one to
+paint by: each step makes a whole picture, and noise is laid over it anew.
+"""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from ..errors import InvalidRequest
+from .adapters import plain_unet
+from .beginnings import begin_controlnet
+from .bundle_file import set_default
+from .denoising import Conditions, Denoiser
+from .face_conditions import keypoint_maps
+from .likeness import ADAPTER_ALONE, LikenessTask
+from .likeness import Options as LikenessOptions
+from .loop import Figures
+from .prepared import Prepared
+from .settings import Share
+
+SAMPLER, GUIDANCE = "LCM", 1.0
+STEPS = (999, 759, 499, 259)  # where that sampler looks, in four steps
+BETWEEN = (
+    0.4  # share of pictures in noise of any other strength: some start from a picture, or take other steps
+)
+WIDTH = 96  # of the discriminator's heads
+SLOPE = 0.2  # of their leaky rectifiers
+MOST_NOISE = 0.8  # of the schedule, over what the discriminator sees
+WRONG = 0.5  # weight of telling that a picture and what is said of it do not belong together
+
+
+class Options(LikenessOptions):
+    """Of the adversarial stage: the likeness stage's, and how it is judged."""
+
+    judged: Share = Field(
+        0.7, gt=0, description="Share of batches that the discriminator judges; the others keep it a base."
+    )
+    realism: float = Field(
+        2.0,
+        gt=0,
+        description="How much more not being taken for a picture counts than the plain error, by gradient.",
+    )
+
+
+class Discriminator(nn.Module):
+    """Tells latents from what is made, and whether text and keypoints are theirs.
+
+    It sees them as the UNet's own first half does, which stays as it is and is told nothing of them; what learns are
+    heads over all that this says, as in the paper.
+    """
+
+    def __init__(self, denoiser: Denoiser):
+        super().__init__()
+        net = begin_controlnet(plain_unet(denoiser.unet), denoiser.vae)
+        widths = [layer.in_channels for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block)]
+        net.controlnet_down_blocks = nn.ModuleList(nn.Identity() for _ in net.controlnet_down_blocks)
+        net.controlnet_mid_block = nn.Identity()
+        self.backbone = net.requires_grad_(False)
+        self._pixels = denoiser.pipeline.vae_scale_factor
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            text = denoiser.text_encoder_2.config.projection_dim
+            self.heads = nn.ModuleList(_Head(width, text) for width in widths)
+
+    def look(
+        self,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        hidden: torch.Tensor,
+        added: dict[str, torch.Tensor],
+    ) -> list[torch.Tensor]:
+        """What is to be seen in (b, c, h, w) latents with noise.
+
+        Args:
+            hidden, added: what the text encoders make of no text, and what goes beside it.
+        """
+        nothing = noisy.new_zeros(len(noisy), 3, *(self._pixels * side for side in noisy.shape[-2:]))
+        down, middle = self.backbone(
+            noisy, timesteps, hidden, controlnet_cond=nothing, added_cond_kwargs=added, return_dict=False
+        )
+        return [*down, middle]
+
+    def forward(self, seen: Sequence[torch.Tensor], pooled: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        """How true what is to be seen looks, (b, n): above 0 true, below it made.
+
+        Args:
+            pooled: (b, p), of the text.
+            maps: (b, 3, s, s), 0 to 1, of the keypoints.
+        """
+        said = (head(level, pooled, maps) for head, level in zip(self.heads, seen, strict=True))
+        return torch.cat([each.flatten(1).float() for each in said], dim=1)
+
+
+class _Head(nn.Module):
+    """Of one of the backbone's levels."""
+
+    def __init__(self, width: int, text: int):
+        super().__init__()
+        self.way_in, self.out = nn.Conv2d(width + 3, WIDTH, 3, padding=1), nn.Conv2d(WIDTH, 1, 1)
+        for layer in (self.way_in, self.out):
+            # torch's own start makes so little of features that nothing is learned for long.
+            nn.init.kaiming_normal_(layer.weight, SLOPE)
+            nn.init.zeros_(layer.bias)
+        self.says = nn.Linear(text, WIDTH)
+        nn.init.zeros_(self.says.weight)
+        nn.init.zeros_(self.says.bias)
+
+    def forward(self, level: torch.Tensor, pooled: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        maps = F.adaptive_avg_pool2d(maps, level.shape[-2:])
+        seen = F.leaky_relu(
+            self.way_in(torch.cat([level / level.detach().std().clamp(min=1e-3), maps], dim=1)), SLOPE
+        )
+        fits = (seen * self.says(pooled)[:, :, None, None]).sum(dim=1, keepdim=True)
+        return self.out(seen) + fits / WIDTH**0.5
+
+
+class AdversarialTask(LikenessTask):
+    """Learns to paint in a few steps what is taken for a picture, and for a picture of whom it should be of."""
+
+    name = "adversarial"
+    paces: ClassVar = {"discriminator.": 8.0}
+
+    def __init__(
+        self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
+    ):
+        super().__init__(bundle, prepared, chosen, shown, options)
+        if not self.denoiser.by_velocity:
+            raise InvalidRequest(
+                "The adversarial stage looks at what is made of noise alone, which tells a base that predicts noise "
+                "nothing. Begin with a base that predicts v."
+            )
+        self.discriminator = Discriminator(self.denoiser)
+
+    def forward(self, indices: Sequence[int]) -> Figures:
+        """The discriminator's loss, and of what is made in one step: that it is told, how far it is from the picture,
+        and of some how little they are recognised."""
+        strengths, options, denoiser = self._strengths(), self._options, self.denoiser
+        if random.random() >= options.judged:
+            return self._denoised(indices, strengths)
+        chosen = self._chosen[list(indices)]
+        latents, given, faces = self._told(chosen, strengths)
+        timesteps = self._timesteps(len(latents)).to(latents.device)
+        # A picture begins with noise alone, of which the strongest here is not quite.
+        begun = latents * (timesteps < STEPS[0])[:, None, None, None]
+        made = denoiser.made(begun, torch.randn_like(latents), timesteps, given)
+        realism, told, figures = self._judged(latents, made, given, timesteps, chosen, strengths)
+        kept = F.mse_loss(made, latents)
+        loss = told + options.realism * realism + kept
+        figures |= {"told": told.detach(), "kept": kept.detach()}
+        if any(strengths):
+            # Faces are decided where noise is strong.
+            rows = timesteps.argsort(descending=True)[: max(1, round(options.painted * len(latents)))]
+            rows = rows[faces[rows].any(dim=1)]
+            if len(rows):
+                alone, whose = strengths == ADAPTER_ALONE, chosen[rows.cpu().numpy()]
+                pixels = denoiser.pixels(made[rows])
+                places = self._places(pixels) if alone else self._prepared.keypoints[whose]
+                unlike, found = self._unlike(pixels, places, faces[rows], whose)
+                loss = loss + options.likeness * unlike
+                figures |= {"alone": found["like"]} if alone else found
+        return {"loss": loss} | figures
+
+    def save(self, bundle: Path) -> None:
+        """As the identity stage; and bundle.json says how pictures are made from now on."""
+        super().save(bundle)
+        for name, value in (("scheduler", SAMPLER), ("steps", len(STEPS)), ("guidance_scale", GUIDANCE)):
+            set_default(bundle, name, value)
+
+    def _paint(self, given: Conditions, against: Conditions) -> np.ndarray:
+        return self.denoiser.paint(given, against, steps=len(STEPS), guidance=GUIDANCE, sampler=SAMPLER)
+
+    def _timesteps(self, count: int) -> torch.Tensor:
+        steps = torch.tensor(STEPS)[torch.randint(len(STEPS), (count,))]
+        anywhere = self.denoiser.timesteps(count, 1.0)
+        return torch.where(torch.rand(count) < BETWEEN, anywhere, steps)
+
+    def _judged(
+        self,
+        latents: torch.Tensor,
+        made: torch.Tensor,
+        given: Conditions,
+        at: torch.Tensor,
+        chosen: np.ndarray,
+        strengths: tuple[float, float],
+    ) -> tuple[torch.Tensor, torch.Tensor, Figures]:
+        """What the painter loses and what the discriminator does (hinge losses), and how often that is right."""
+        denoiser, discriminator, net = self.denoiser, self.discriminator, strengths[1]
+        maps = keypoint_maps(self._prepared, chosen).to(latents.device)
+        if not net:
+            maps = torch.zeros_like(maps)  # nobody said where
+        pooled = given.pooled.detach()
+        nothing = denoiser.read([""] * len(latents))
+        added = denoiser.beside(latents, nothing)
+        timesteps = (MOST_NOISE * denoiser.timesteps(len(latents), 1.0)).long().to(latents.device)
+        noise = torch.randn_like(latents)
+
+        def look(pictures: torch.Tensor) -> list[torch.Tensor]:
+            noisy = denoiser.noised(pictures, noise, timesteps)
+            return discriminator.look(noisy, timesteps, nothing.hidden, added)
+
+        shown = made.detach().requires_grad_()
+        false = look(shown)
+        with torch.no_grad():
+            true = look(latents)
+        [better] = torch.autograd.grad(-discriminator(false, pooled, maps).mean(), shown)
+        of_true, of_made, of_others = (
+            discriminator([level.detach() for level in seen], pooled.roll(turned, 0), maps.roll(turned, 0))
+            for seen, turned in ((true, 0), (false, 0), (true, 1))
+        )
+        false = F.relu(1 + of_made).mean() + WRONG * F.relu(1 + of_others).mean()
+        told = F.relu(1 - of_true).mean() + false / (1 + WRONG)
+        right, fits = (
+            (of_true.mean(dim=1) > other.mean(dim=1)).float().mean() for other in (of_made, of_others)
+        )
+        # A discriminator's gradient grows as it learns, and the less noise it looks through; of one that cannot tell
+        # there is nothing to learn. Plain errors are about as large as the noise is strong.
+        size = 2 * denoiser.strength(at) / (len(latents) * latents[0].numel() ** 0.5)
+        size = size * (2 * right - 1).clamp(min=0)
+        realism = (size * better / _norm(better).clamp(min=1e-12) * made).sum()
+        return realism, told, {"right": right, "fits": fits}
+
+
+def _norm(each: torch.Tensor) -> torch.Tensor:
+    """(b, 1, 1, 1), of (b, c, h, w)."""
+    return each.flatten(1).norm(dim=1)[:, None, None, None]
