@@ -151,14 +151,14 @@ def test_without_identitynet_faces_are_looked_for_in_what_is_painted(bundle, pre
         painted.append(net)
         return torch.zeros(3, 3, 64, 64, requires_grad=True)
 
-    def unlike(made, places, faces, chosen):
+    def seen(recogniser, made, places):
         asked.append(places)
-        return made.sum() + 1, {"like": torch.tensor(0.5), "above": torch.tensor(0.9)}
+        return made.sum() + torch.ones(3, 128)
 
     monkeypatch.setattr(task, "_lead", lead)
-    monkeypatch.setattr(task, "_unlike", unlike)
+    monkeypatch.setattr(Recogniser, "forward", seen)
     shown = iter([[], [Face(prepared.embeddings[0], prepared.keypoints[0], prepared.boxes[0])], []])
-    monkeypatch.setattr(task._finder, "find", lambda picture: next(shown))
+    monkeypatch.setattr(task.recognition.finder, "find", lambda picture: next(shown))
     assert set(task([3, 4, 5])) == {"loss", "alone"}
     assert painted == [False]
     usual = prepared.keypoints[task._chosen].mean(axis=0)
@@ -172,7 +172,7 @@ def test_strangers_are_as_long_as_faces_and_farther_from_the_mean(bundle, prepar
     torch.manual_seed(0)
     strange = torch.cat([task._strange(faces) for _ in range(20)])
     assert torch.allclose(strange.norm(dim=1), faces.norm(dim=1).repeat(20))
-    mean = task._known.mean(dim=0)
+    mean = task.recognition.known.mean(dim=0)
     near, far = (torch.cosine_similarity(each, mean[None]).mean() for each in (faces, strange))
     assert far < near - 0.05
     assert 0.2 < torch.cosine_similarity(strange, faces.repeat(20, 1)).mean() < 0.95

@@ -19,15 +19,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..errors import InvalidRequest
+from . import recognition
 from .adapters import plain_unet
 from .beginnings import begin_controlnet
 from .bundle_file import set_default
 from .denoising import Conditions, Denoiser
 from .face_conditions import keypoint_maps
-from .likeness import ADAPTER_ALONE, LikenessTask
-from .likeness import Options as LikenessOptions
+from .identity import IdentityTask
+from .likeness import ADAPTER_ALONE
 from .loop import Figures
 from .prepared import Prepared
+from .recognition import Recognition
 from .settings import Share
 
 SAMPLER, GUIDANCE = "LCM", 1.0
@@ -41,8 +43,8 @@ MOST_NOISE = 0.8  # of the schedule, over what the discriminator sees
 WRONG = 0.5  # weight of telling that a picture and what is said of it do not belong together
 
 
-class Options(LikenessOptions):
-    """Of the adversarial stage: the likeness stage's, and how it is judged."""
+class Options(recognition.Options):
+    """Of the adversarial stage: the identity stage's, and how what is made is judged."""
 
     judged: Share = Field(
         0.7, gt=0, description="Share of batches that the discriminator judges; the others keep it a base."
@@ -126,7 +128,7 @@ class _Head(nn.Module):
         return self.out(seen) + fits / WIDTH**0.5
 
 
-class AdversarialTask(LikenessTask):
+class AdversarialTask(IdentityTask):
     """Learns to paint in a few steps what is taken for a picture, and for a picture of whom it should be of."""
 
     name = "adversarial"
@@ -141,6 +143,7 @@ class AdversarialTask(LikenessTask):
                 "The adversarial stage looks at what is made of noise alone, which tells a base that predicts noise "
                 "nothing. Begin with a base that predicts v."
             )
+        self.recognition = Recognition(bundle, prepared, self._chosen)
         self.discriminator = Discriminator(self.denoiser)
 
     def forward(self, indices: Sequence[int]) -> Figures:
@@ -164,12 +167,11 @@ class AdversarialTask(LikenessTask):
             rows = timesteps.argsort(descending=True)[: max(1, round(options.painted * len(latents)))]
             rows = rows[faces[rows].any(dim=1)]
             if len(rows):
-                alone, whose = strengths == ADAPTER_ALONE, chosen[rows.cpu().numpy()]
-                pixels = denoiser.pixels(made[rows])
-                places = self._places(pixels) if alone else self._prepared.keypoints[whose]
-                unlike, found = self._unlike(pixels, places, faces[rows], whose)
-                loss = loss + options.likeness * unlike
-                figures |= {"alone": found["like"]} if alone else found
+                whose, placed = chosen[rows.cpu().numpy()], strengths != ADAPTER_ALONE
+                unlike, found = self.recognition(
+                    denoiser.pixels(made[rows]), faces[rows], whose, placed=placed
+                )
+                loss, figures = loss + options.likeness * unlike, figures | found
         return {"loss": loss} | figures
 
     def save(self, bundle: Path) -> None:

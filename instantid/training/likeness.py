@@ -13,41 +13,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field
 from torch.nn import functional as F
 
 from .. import bundles
-from ..errors import BundleError
-from ..faces import load_finder
-from . import identity
-from .autoencoder import as_pictures
+from . import recognition
 from .identity import IdentityTask
 from .loop import Figures
 from .prepared import Prepared
-from .recogniser import Recogniser
+from .recognition import Recognition
 from .settings import Count, Share
-from .telling_apart import told_apart
 from .wording import Wording
 
-RIVALS = 256  # other faces, among which a painted one is to be told
-WARMTH = 0.1  # of the cosines, where they are told apart
-TOLD_APART = 0.2  # weight of that, beside the cosine
 MIXED = 0.6  # usual share of another person in a stranger
 ADAPTER_ALONE = (1.0, 0.0)  # the strengths of a batch without IdentityNet
 LEAST_MEAN = 0.2  # least part that a stranger has of what all rendered people have in common
 
 
-class Options(identity.Options):
+class Options(recognition.Options):
     """Of the likeness stage: the identity stage's, and how it paints."""
 
-    fresh: bool = Field(False, description="Begin with nothing that is known; here it cannot help.")
-    painted: Share = Field(0.33, gt=0, description="Share of a batch that is painted, too.")
     steps: Count = Field(4, description="In how many steps it is painted: as few as the base can.")
     guidance: float = Field(3.0, ge=1, description="Of the text and face, as where pictures are made.")
-    likeness: float = Field(
-        1.0, gt=0, description="Weight of not being recognised, beside the loss of the noise."
-    )
     strangers: Share = Field(
         0.0,
         description="Share of those painted who are nobody: between two people, and farther from the mean of all. "
@@ -77,22 +64,12 @@ class LikenessTask(IdentityTask):
         self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
     ):
         super().__init__(bundle, prepared, chosen, shown, options)
-        opened = bundles.open_bundle(bundle)
-        path = opened.require("faces")
-        finder = load_finder(opened.faces.kind, path)
-        if finder.dimension != (length := prepared.embeddings.shape[1]):
-            raise BundleError(
-                f"The face models of {bundle} say {finder.dimension} numbers of a face; those in {prepared.folder} "
-                f"have {length}: nobody would be recognised. Prepare the data with the face models of this bundle."
-            )
-        self._finder, self._recogniser = finder, Recogniser(finder.recognition_file)
-        self._known = F.normalize(torch.from_numpy(prepared.embeddings[self._chosen]), dim=1)
-        self._mean = self._known.mean(dim=0)
-        self._usual = prepared.keypoints[self._chosen].mean(axis=0)
+        self.recognition = Recognition(bundle, prepared, self._chosen)
+        self._mean = self.recognition.known.mean(dim=0)
         self._wording = None
         if options.wording:
             captions = [_in_full(prepared.records[i]) for i in self._chosen]
-            self._wording = Wording(opened, self.denoiser, captions)
+            self._wording = Wording(bundles.open_bundle(bundle), self.denoiser, captions)
 
     def forward(self, indices: Sequence[int]) -> Figures:
         """The identity stage's loss; and of some of the pictures, how little those in the making are recognised."""
@@ -107,11 +84,8 @@ class LikenessTask(IdentityTask):
         heard = [text if is_told else "" for text, is_told in zip(texts, told, strict=True)]
         alone = strengths == ADAPTER_ALONE
         made = self._lead(chosen, faces, heard, net=not alone)
-        places = self._places(made) if alone else prepared.keypoints[chosen]
-        unlike, found = self._unlike(made, places, faces, chosen)
+        unlike, found = self.recognition(made, faces, chosen, placed=not alone)
         loss = figures["loss"] + options.likeness * unlike
-        if alone:
-            found = {"alone": found["like"]}
         if self._wording and told.any():
             missed, read = self._wording(made[told], list(compress(texts, told)))
             loss, found = loss + options.wording * missed, found | {"read": read}
@@ -131,17 +105,12 @@ class LikenessTask(IdentityTask):
         latents = denoiser.lead(given, against, options.steps, options.guidance, until)
         return denoiser.pixels(latents)
 
-    def _places(self, made: torch.Tensor) -> np.ndarray:
-        """(b, 5, 2): where faces have come to be in pictures in the making, for without IdentityNet nobody said.
-        Where there is none yet, one is asked for where most are."""
-        found = [self._finder.find(Image.fromarray(picture)) for picture in as_pictures(made.detach())]
-        return np.stack([faces[0].keypoints if faces else self._usual for faces in found])
-
     def _strange(self, faces: torch.Tensor) -> torch.Tensor:
         """(b, d) raw embeddings, some of them mixed with other people's, as long as they were."""
         count, mean = len(faces), self._mean
         lengths = faces.norm(dim=1, keepdim=True)
-        others = self._known[torch.randint(len(self._known), (count,))]
+        known = self.recognition.known
+        others = known[torch.randint(len(known), (count,))]
         nearness = LEAST_MEAN + (1 - LEAST_MEAN) * torch.rand(count, 1)
         mixed = (
             nearness * mean
@@ -150,18 +119,6 @@ class LikenessTask(IdentityTask):
         )
         strange = torch.rand(count, 1) < self._options.strangers
         return torch.where(strange, lengths * F.normalize(mixed, dim=1), faces)
-
-    def _unlike(
-        self, made: torch.Tensor, places: np.ndarray, faces: torch.Tensor, chosen: np.ndarray
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """How little pictures are of the faces told, in all and among others; and figures of both."""
-        seen = F.normalize(self._recogniser(made, places), dim=1)
-        others, persons = torch.randint(len(self._known), (RIVALS,)), self._prepared.persons
-        whose = persons[chosen][:, None]
-        own = torch.from_numpy((whose == persons[self._chosen[others.numpy()]]) & (whose >= 0))
-        rivals = self._known[others].to(seen.device)
-        like, missed, above = told_apart(seen, F.normalize(faces, dim=1), rivals, own, WARMTH)
-        return (1 - like).mean() + TOLD_APART * missed, {"like": like.detach().mean(), "above": above}
 
 
 def _in_full(record: dict) -> str:
