@@ -1,8 +1,11 @@
 """The adversarial stage: the discriminator learns what is soft, and the painter learns of one that can tell."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_family import make_bundle, make_prepared, make_velocity_bundle
 from test_faces import opencv_folder  # noqa: F401  (fixture)
 from test_training_likeness import with_faces
@@ -126,9 +129,21 @@ def test_a_run_teaches_unet_and_heads_and_goes_on(bundle, prepared, tmp_path):
         not torch.equal(heads[name], weight) for name, weight in task.discriminator.heads.named_parameters()
     )
     assert list((tmp_path / "run" / "sheets").iterdir())
-    longer = settings.model_copy(update={"steps": 5})
-    [more] = train(make_task(bundle, prepared), longer, tmp_path / "run", bundle)
-    assert more.step == 5
+
+
+def test_a_run_that_was_stopped_comes_to_the_same(bundle, prepared, tmp_path):
+    """Though the discriminator looks by a copy of the UNet that the run began with, and its bundle has moved on."""
+    settings = Settings(
+        steps=4, batch=4, learning_rate=1e-3, warmup=0, cooldown=0, average=0, sheet_every=0, device="cpu"
+    )
+    other = shutil.copytree(bundle, tmp_path / "other")
+    list(train(make_task(bundle, prepared), settings, tmp_path / "run", bundle))
+    first = settings.model_copy(update={"steps": 2})
+    list(train(make_task(other, prepared), first, tmp_path / "again", other))
+    list(train(make_task(other, prepared), settings, tmp_path / "again", other))
+    one, two = (load_file(folder / UNET) for folder in (bundle, other))
+    apart = max(float((two[name] - weight).abs().max()) for name, weight in one.items())
+    assert apart < settings.learning_rate / 2  # by another copy: two steps of Adam's
 
 
 def test_a_base_that_predicts_noise_is_refused(prepared, opencv_folder, tmp_path):  # noqa: F811

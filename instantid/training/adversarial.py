@@ -19,33 +19,30 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..errors import InvalidRequest
-from . import recognition
 from .adapters import plain_unet
 from .beginnings import begin_controlnet
 from .bundle_file import set_default
 from .denoising import Conditions, Denoiser
 from .face_conditions import keypoint_maps
-from .identity import IdentityTask
-from .likeness import ADAPTER_ALONE
+from .likeness import LikenessTask
+from .likeness import Options as LikenessOptions
 from .loop import Figures
 from .prepared import Prepared
-from .recognition import Recognition
 from .settings import Share
 
 SAMPLER, GUIDANCE = "LCM", 1.0
 STEPS = (999, 759, 499, 259)  # where that sampler looks, in four steps
-BETWEEN = (
-    0.4  # share of pictures in noise of any other strength: some start from a picture, or take other steps
-)
+BETWEEN = 0.4  # share of pictures in noise of any other strength, for other steps and pictures to start from
 WIDTH = 96  # of the discriminator's heads
 SLOPE = 0.2  # of their leaky rectifiers
 MOST_NOISE = 0.8  # of the schedule, over what the discriminator sees
 WRONG = 0.5  # weight of telling that a picture and what is said of it do not belong together
 
 
-class Options(recognition.Options):
-    """Of the adversarial stage: the identity stage's, and how what is made is judged."""
+class Options(LikenessOptions):
+    """Of the adversarial stage: the likeness stage's, and how what is made is judged."""
 
+    guidance: float = Field(1.0, ge=1, description="Of text and face, while somebody is to be recognised.")
     judged: Share = Field(
         0.7, gt=0, description="Share of batches that the discriminator judges; the others keep it a base."
     )
@@ -128,11 +125,12 @@ class _Head(nn.Module):
         return self.out(seen) + fits / WIDTH**0.5
 
 
-class AdversarialTask(IdentityTask):
+class AdversarialTask(LikenessTask):
     """Learns to paint in a few steps what is taken for a picture, and for a picture of whom it should be of."""
 
-    name = "adversarial"
+    name, sampler = "adversarial", SAMPLER
     paces: ClassVar = {"discriminator.": 8.0}
+    stays = ("discriminator.backbone.",)
 
     def __init__(
         self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
@@ -143,36 +141,30 @@ class AdversarialTask(IdentityTask):
                 "The adversarial stage looks at what is made of noise alone, which tells a base that predicts noise "
                 "nothing. Begin with a base that predicts v."
             )
-        self.recognition = Recognition(bundle, prepared, self._chosen)
         self.discriminator = Discriminator(self.denoiser)
 
     def forward(self, indices: Sequence[int]) -> Figures:
-        """The discriminator's loss, and of what is made in one step: that it is told, how far it is from the picture,
-        and of some how little they are recognised."""
-        strengths, options, denoiser = self._strengths(), self._options, self.denoiser
-        if random.random() >= options.judged:
-            return self._denoised(indices, strengths)
+        """The discriminator's loss; of what is made in one step, that it is told and how far it is from the picture;
+        and of some of the pictures, how little those in the making are recognised."""
+        strengths = self._strengths()
+        judged = random.random() < self._options.judged
+        figures = (self._made if judged else self._denoised)(indices, strengths)
+        if any(strengths):
+            lost, found = self._painted(indices, strengths)
+            figures |= found | {"loss": figures["loss"] + lost}
+        return figures
+
+    def _made(self, indices: Sequence[int], strengths: tuple[float, float]) -> Figures:
         chosen = self._chosen[list(indices)]
-        latents, given, faces = self._told(chosen, strengths)
+        latents, given, _ = self._told(chosen, strengths)
         timesteps = self._timesteps(len(latents)).to(latents.device)
         # A picture begins with noise alone, of which the strongest here is not quite.
         begun = latents * (timesteps < STEPS[0])[:, None, None, None]
-        made = denoiser.made(begun, torch.randn_like(latents), timesteps, given)
+        made = self.denoiser.made(begun, torch.randn_like(latents), timesteps, given)
         realism, told, figures = self._judged(latents, made, given, timesteps, chosen, strengths)
         kept = F.mse_loss(made, latents)
-        loss = told + options.realism * realism + kept
-        figures |= {"told": told.detach(), "kept": kept.detach()}
-        if any(strengths):
-            # Faces are decided where noise is strong.
-            rows = timesteps.argsort(descending=True)[: max(1, round(options.painted * len(latents)))]
-            rows = rows[faces[rows].any(dim=1)]
-            if len(rows):
-                whose, placed = chosen[rows.cpu().numpy()], strengths != ADAPTER_ALONE
-                unlike, found = self.recognition(
-                    denoiser.pixels(made[rows]), faces[rows], whose, placed=placed
-                )
-                loss, figures = loss + options.likeness * unlike, figures | found
-        return {"loss": loss} | figures
+        loss = told + self._options.realism * realism + kept
+        return figures | {"loss": loss, "told": told.detach(), "kept": kept.detach()}
 
     def save(self, bundle: Path) -> None:
         """As the identity stage; and bundle.json says how pictures are made from now on."""

@@ -62,7 +62,7 @@ def write_checkpoint(
     content = {
         "task": task.name,
         "step": step,
-        "weights": {name: value for name, value in task.named_parameters() if value.requires_grad},
+        "weights": _weights(task),
         "optimizer": optimizer.state_dict(),
         "averaged": averaged.state_dict() if averaged else None,
         "scaler": scaler.state_dict() if scaler else None,
@@ -83,7 +83,7 @@ def go_on(
     if not path.exists():
         return 0
     content = torch.load(path, map_location="cpu", weights_only=True)
-    learned = {name: value for name, value in task.named_parameters() if value.requires_grad}
+    learned = _weights(task)
     shapes = {name: tuple(value.shape) for name, value in content["weights"].items()}
     if content["task"] != task.name or shapes != {
         name: tuple(value.shape) for name, value in learned.items()
@@ -101,3 +101,13 @@ def go_on(
     if scaler and content.get("scaler"):  # a run may have begun in another precision
         scaler.load_state_dict(content["scaler"])
     return content["step"]
+
+
+def _weights(task: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """What learns; and what stays as it was when the run began, where its bundle has come to be another."""
+    stays = tuple(getattr(task, "stays", ()))
+    return {
+        name: value
+        for name, value in task.named_parameters()
+        if value.requires_grad or (stays and name.startswith(stays))
+    }

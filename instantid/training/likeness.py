@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from .. import bundles
 from . import recognition
+from .denoising import Sampler
 from .identity import IdentityTask
 from .loop import Figures
 from .prepared import Prepared
@@ -59,6 +60,8 @@ class LikenessTask(IdentityTask):
     """
 
     name = "likeness"
+    sampler: Sampler | None = None
+    """What it paints by; None: what the bundle does, or Euler."""
 
     def __init__(
         self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
@@ -75,6 +78,13 @@ class LikenessTask(IdentityTask):
         """The identity stage's loss; and of some of the pictures, how little those in the making are recognised."""
         strengths = self._strengths()
         figures = self._denoised(indices, strengths)
+        lost, found = self._painted(indices, strengths)
+        return figures | found | {"loss": figures["loss"] + lost}
+
+    def _painted(
+        self, indices: Sequence[int], strengths: tuple[float, float]
+    ) -> tuple[torch.Tensor, Figures]:
+        """How little some of the pictures are recognised in the making, and show what they were told."""
         options, prepared = self._options, self._prepared
         count = max(1, round(options.painted * len(indices)))
         chosen = self._chosen[list(indices[:count])]
@@ -85,11 +95,11 @@ class LikenessTask(IdentityTask):
         alone = strengths == ADAPTER_ALONE
         made = self._lead(chosen, faces, heard, net=not alone)
         unlike, found = self.recognition(made, faces, chosen, placed=not alone)
-        loss = figures["loss"] + options.likeness * unlike
+        loss = options.likeness * unlike
         if self._wording and told.any():
             missed, read = self._wording(made[told], list(compress(texts, told)))
             loss, found = loss + options.wording * missed, found | {"read": read}
-        return {"loss": loss, **found}
+        return loss, found
 
     def _lead(
         self, chosen: np.ndarray, faces: torch.Tensor, texts: Sequence[str], *, net: bool = True
@@ -102,7 +112,7 @@ class LikenessTask(IdentityTask):
         told, empty = denoiser.read(texts), denoiser.read([""] * len(texts))
         given, against = self._led(told, empty, faces, chosen, net=net)
         until = random.randint(1, options.steps)
-        latents = denoiser.lead(given, against, options.steps, options.guidance, until)
+        latents = denoiser.lead(given, against, options.steps, options.guidance, until, sampler=self.sampler)
         return denoiser.pixels(latents)
 
     def _strange(self, faces: torch.Tensor) -> torch.Tensor:

@@ -38,6 +38,9 @@ class Task(Protocol):
     paces: Mapping[str, float]
     """How many times as fast as the rest parameters learn whose names begin so; a task may do without."""
 
+    stays: Sequence[str]
+    """Beginnings of the names of parameters that do not learn and that later bundles do not have; likewise."""
+
     def __len__(self) -> int:
         """How many examples there are."""
 
