@@ -143,9 +143,13 @@ def test_the_untouched_form_is_the_reference_demo_on_the_bundles_defaults(photo)
 
 
 def test_a_bundle_without_pose_or_watercolor_starts_from_what_it_has(photo):
-    studio = fake_studio(FakeEngine(), controls=("canny",), styles={}, schedulers=("LCM",))
-    request = read(studio, photo)
-    assert (request.controls, request.style, request.scheduler) == ({}, None, "LCM")
+    request = read(fake_studio(FakeEngine(), controls=("canny",), styles={}), photo)
+    assert (request.controls, request.style) == ({}, None)
+
+
+def test_the_page_starts_with_the_sampler_of_the_bundle(photo):
+    own = fake_studio(FakeEngine()).defaults | {"scheduler": "LCM"}
+    assert read(fake_studio(FakeEngine(), defaults=own), photo).scheduler == "LCM"
 
 
 def test_what_the_bundle_lacks_is_neither_on_the_page_nor_asked_for(photo):

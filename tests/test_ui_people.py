@@ -159,7 +159,14 @@ def real_studio(finder):
     return fake_studio(
         FakeEngine(),
         find_faces=lambda path: finder.find(open_image(path)),
-        defaults={"width": 512, "height": 512, "steps": 4, "guidance_scale": 5.0, "least_face": 0.0},
+        defaults={
+            "width": 512,
+            "height": 512,
+            "steps": 4,
+            "guidance_scale": 5.0,
+            "scheduler": "Euler",
+            "least_face": 0.0,
+        },
     )
 
 

@@ -1,14 +1,12 @@
 """How well and how fast: recipe, steps, guidance, sampler, seed, size, number, further passes."""
 
-from collections.abc import Mapping
-
 import gradio as gr
 from gradio.components import Component
 
 from ..request import Request
 from .fields import checkbox, choice, describe, slider
 from .studio import Studio
-from .words import CHOSEN_SIZE, FOLLOW_PHOTO, NO_RECIPE, STARTS
+from .words import CHOSEN_SIZE, FOLLOW_PHOTO, NO_RECIPE
 
 FOLLOW_RECIPE = ("steps", "guidance_scale", "scheduler")
 
@@ -43,15 +41,9 @@ def build_quality(studio: Studio) -> dict[str, Component]:
     return parts
 
 
-def start_scheduler(studio: Studio) -> str:
-    """The sampler that the page starts with: the reference's, where the bundle has it."""
-    return STARTS["scheduler"] if STARTS["scheduler"] in studio.schedulers else studio.schedulers[0]
-
-
 def _values(studio: Studio, recipe: str) -> list[float | str]:
     """Of FOLLOW_RECIPE: the recipe's, or the bundle's own where none is chosen."""
-    own: Mapping[str, float | str] = {**studio.defaults, "scheduler": start_scheduler(studio)}
-    chosen = studio.recipes.get(recipe, own)
+    chosen = studio.recipes.get(recipe, studio.defaults)
     return [chosen[name] for name in FOLLOW_RECIPE]
 
 
@@ -66,7 +58,7 @@ def _build_sampling(studio: Studio) -> dict[str, Component]:
         "guidance_scale": slider("guidance_scale", studio.defaults["guidance_scale"], step=0.1),
         "scheduler": gr.Dropdown(
             list(studio.schedulers),
-            value=start_scheduler(studio),
+            value=studio.defaults["scheduler"],
             elem_id="scheduler",
             **describe("scheduler"),
         ),

@@ -10,7 +10,7 @@ from ..styles import NO_STYLE
 from .form import PICTURES, PLAIN, uploaded
 from .people import photos_name
 from .photos import paths_of
-from .quality_group import FOLLOW_RECIPE, start_scheduler
+from .quality_group import FOLLOW_RECIPE
 from .studio import Studio
 from .words import CHOSEN_SIZE, FOLLOW_PHOTO, NO_RECIPE
 
@@ -46,9 +46,7 @@ def refill(request: Request, studio: Studio, values: Mapping[str, Any]) -> dict[
 
 def _followed(request: Request, studio: Studio) -> dict[str, Any]:
     """What the page shows where a request leaves it to the recipe, or to the bundle."""
-    own = {**studio.defaults, "scheduler": start_scheduler(studio)} | dict(
-        studio.recipes.get(request.recipe, {})
-    )
+    own = {**studio.defaults, **studio.recipes.get(request.recipe, {})}
     return {name: own[name] for name in FOLLOW_RECIPE}
 
 

@@ -6,7 +6,7 @@ from gradio.components import Component
 from ..request import Request
 from ..styles import NO_STYLE
 from .studio import Studio
-from .words import LABELS, STARTS
+from .words import LABELS, START_STYLE
 
 
 def build_style_picker(studio: Studio) -> tuple[gr.Dropdown, gr.Button]:
@@ -15,7 +15,7 @@ def build_style_picker(studio: Studio) -> tuple[gr.Dropdown, gr.Button]:
         (card for name, card in studio.styles.items() if name != NO_STYLE),
         key=lambda card: (card.family, card.name),
     )
-    start = studio.begin_with(STARTS["style"])
+    start = studio.begin_with(START_STYLE)
     style = gr.Dropdown(
         [(NO_STYLE, NO_STYLE), *((f"{card.family} · {card.name}", card.name) for card in cards)],
         value=start,

@@ -4,9 +4,8 @@ FOLLOW_PHOTO = "Follow the photo"
 CHOSEN_SIZE = "Choose width and height"
 NO_RECIPE = "(None)"
 
-# The reference demo's (gradio_demo/app-multicontrolnet.py at 2145b67), where they differ from Request's.
-# A value that this bundle cannot do falls to the first that it can.
-STARTS = {"style": "Watercolor", "scheduler": "Euler"}
+# The reference demo's (gradio_demo/app-multicontrolnet.py at 2145b67).
+START_STYLE = "Watercolor"
 
 LABELS = {
     "people": "Face photos",
