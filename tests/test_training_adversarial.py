@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from instantid import bundles, schedulers
 from instantid.errors import InvalidRequest
 from instantid.training import latents
-from instantid.training.adversarial import STEPS, AdversarialTask, Options
+from instantid.training.adversarial import GUIDANCE, STEPS, AdversarialTask, Options
 from instantid.training.loop import train
 from instantid.training.settings import Settings
 
@@ -121,7 +121,7 @@ def test_a_run_teaches_unet_and_heads_and_goes_on(bundle, prepared, tmp_path):
     assert (bundle / UNET).read_bytes() != before
     assert {path.name for path in bundle.iterdir()} == shown  # nothing of the discriminator's
     made_by = bundles.open_bundle(bundle).defaults
-    assert (made_by.scheduler, made_by.steps, made_by.guidance_scale) == ("LCM", len(STEPS), 1)
+    assert (made_by.scheduler, made_by.steps, made_by.guidance_scale) == ("LCM", len(STEPS), GUIDANCE)
     scheduler = schedulers.build("LCM", task.denoiser.pipeline.scheduler.config, len(STEPS))
     scheduler.set_timesteps(len(STEPS))
     assert scheduler.timesteps.tolist() == list(STEPS)

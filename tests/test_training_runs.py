@@ -70,6 +70,7 @@ def test_every_stage_that_goes_on_from_sdxl_has_a_configuration():
         "placing",
         "drawing",
         "annotator",
+        "adversarial",  # for bases that predict v
     }
 
 
