@@ -131,7 +131,7 @@ def train(
 
     while step < settings.steps:
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * settings.rate(step) * group["pace"]
+            group["lr"] = settings.learning_rate * settings.rate(step) * group.get("pace", 1.0)
         for part in range(settings.accumulate):
             with accelerator.accumulate(model), _attention(accelerator.device):
                 figures = _one(model, settings, accelerator, step, part)
