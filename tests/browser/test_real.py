@@ -88,7 +88,7 @@ def test_the_first_screen_holds_what_a_picture_needs(chromium, app):
 def test_a_run_can_be_cancelled_and_the_next_one_works(chromium, app):
     page = driver.open_page(chromium, app)
     driver.upload_face(page, real_photos.ASTRONAUT)
-    driver.set_steps(page, 150)
+    driver.set_steps(page, 50)  # the most that LCM takes
     driver.press(page, "Generate")
     expect(driver.status(page)).to_contain_text(re.compile(r"Painting · step [1-9]"), timeout=PATIENCE)
     driver.press(page, "Cancel")
