@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from test_cli import refusal, run
 from instantid.controls import Annotators
 from instantid.engine import Engine
 from instantid.errors import InvalidRequest
-from instantid.evaluation import Wanted, clip, evaluate, protocols, pulid
+from instantid.evaluation import Wanted, clip, evaluate, protocols, pulid, summary
 from instantid.evaluation.protocols import DEFAULT, LESS_CONTENT, OFF, OTHER, PROTOCOLS, SEVERAL, STYLE, Plan
 from instantid.evaluation.sets import open_set
 
@@ -236,3 +237,21 @@ def test_the_command_refuses_what_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     assert "is a file" in refusal(run("evaluate", "--out", tmp_path / "file"))
     assert "no recipe" in refusal(run("evaluate", "--out", tmp_path / "new", "--recipe", "warp"))
+
+
+def test_what_leaks_is_told_from_how_little_a_picture_is_styled():
+    """Without the content a picture is nearer to every photo, and still less like the one under its style picture."""
+    photos, shown = np.eye(4), [1, 2, 3, 0]
+    pictures = {STYLE: 0.5 * photos[shown], LESS_CONTENT: 0.1 * photos[shown] + 0.6}
+    rows = {STYLE: np.arange(4), LESS_CONTENT: np.arange(4, 8)}
+    observed = SimpleNamespace(
+        clip=np.concatenate([*pictures.values()]),
+        made=[SimpleNamespace(trial=SimpleNamespace(style_of=other)) for other in shown * 2],
+        of=rows.get,
+        subjects=lambda which: which % 4,
+    )
+    told = SimpleNamespace(
+        clip="CLIP", photos={"CLIP": photos}, last_photos=lambda: np.arange(4), observed=observed, missing={}
+    )
+    row = summary._leak(told)
+    assert row.value.value == pytest.approx(-0.4) and row.goal.met(row.value)
