@@ -23,7 +23,8 @@ from ..errors import InvalidRequest
 from .adapters import plain_unet
 from .beginnings import begin_controlnet
 from .bundle_file import set_default
-from .denoising import Conditions, Denoiser
+from .conditions import Conditions
+from .denoising import Denoiser
 from .face_conditions import keypoint_maps
 from .likeness import LikenessTask
 from .likeness import Options as LikenessOptions
@@ -207,13 +208,13 @@ class AdversarialTask(LikenessTask):
             return discriminator.look(noisy, timesteps, nothing.hidden, added)
 
         shown = made.detach().requires_grad_()
-        false = look(shown)
+        seen_of_made = look(shown)
         with torch.no_grad():
-            true = look(latents)
-        [better] = torch.autograd.grad(-discriminator(false, pooled, maps).mean(), shown)
+            seen_of_true = look(latents)
+        [better] = torch.autograd.grad(-discriminator(seen_of_made, pooled, maps).mean(), shown)
         of_true, of_made, of_others = (
             discriminator([level.detach() for level in seen], pooled.roll(turned, 0), maps.roll(turned, 0))
-            for seen, turned in ((true, 0), (false, 0), (true, 1))
+            for seen, turned in ((seen_of_true, 0), (seen_of_made, 0), (seen_of_true, 1))
         )
         false = F.relu(1 + of_made).mean() + WRONG * F.relu(1 + of_others).mean()
         told = F.relu(1 - of_true).mean() + false / (1 + WRONG)

@@ -9,7 +9,8 @@ from PIL import Image
 from pydantic import Field
 from torch import nn
 
-from .denoising import Denoiser, Noise, without_text
+from .conditions import without_text
+from .denoising import Denoiser, Noise
 from .loop import Figures
 from .prepared import Prepared
 from .sheets import lay_out

@@ -14,7 +14,8 @@ from torch import nn
 from ..errors import InvalidRequest
 from ..request import Control
 from .base import drawn_caption
-from .denoising import Denoiser, Noise, without_text
+from .conditions import without_text
+from .denoising import Denoiser, Noise
 from .loop import Figures
 from .map_conditions import ALL_KINDS, Kinds, MapConditions
 from .prepared import Prepared

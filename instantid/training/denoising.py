@@ -3,8 +3,7 @@
 Parts are those of a bundle in the published layout; how they meet here is how the pipeline lets them meet.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +19,7 @@ from ..errors import InvalidRequest
 from ..identity import IdentityNet
 from ..people import Frozen
 from .autoencoder import as_pictures
+from .conditions import Conditions
 from .text_reading import TextReader
 
 STRONGEST = 0.1  # of the noise schedule: there hardly anything is left of a picture to go by
@@ -41,26 +41,6 @@ class Noise(Frozen):
         description="Exponent of the draw of timesteps: below 1, strong noise, where it is decided what is painted, "
         "comes more often.",
     )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Conditions:
-    """What the UNet is told beside the noise, about each of b examples.
-
-    Args:
-        hidden: (b, n, c): both text encoders' penultimate states side by side.
-        pooled: (b, p): the second text encoder's.
-        adapters: (b, 1, 1, d) for each adapter the UNet carries, in their order; none: the UNet carries none.
-        residuals: called with (latents, timesteps, added conditions); the sum of what ControlNets add.
-        sizes: (b, 4) height and width of the picture before it was scaled, top and left of what was cut out of it
-            (SDXL, 2307.01952, section 2.2); None: as large as what is made, and whole.
-    """
-
-    hidden: torch.Tensor
-    pooled: torch.Tensor
-    adapters: tuple[torch.Tensor, ...] = ()
-    residuals: Callable[..., tuple[list[torch.Tensor], torch.Tensor]] | None = None
-    sizes: torch.Tensor | None = None
 
 
 class Denoiser(nn.Module):
@@ -324,12 +304,3 @@ class Denoiser(nn.Module):
                     predicted, step, latents, generator=generator, return_dict=False
                 )
         return picture
-
-
-def without_text(conditions: Conditions, empty: Conditions, dropped: torch.Tensor) -> Conditions:
-    """The conditions with the text of (b,) bool `dropped` examples taken away, for guidance (Ho & Salimans 2022)."""
-    return replace(
-        conditions,
-        hidden=torch.where(dropped[:, None, None], empty.hidden, conditions.hidden),
-        pooled=torch.where(dropped[:, None], empty.pooled, conditions.pooled),
-    )

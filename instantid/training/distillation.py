@@ -22,7 +22,8 @@ from ..adapter_file import read_adapter
 from ..people import Frozen
 from .base import drawn_caption
 from .bundle_file import name_part
-from .denoising import Conditions, Denoiser, without_text
+from .conditions import Conditions, without_text
+from .denoising import Denoiser
 from .face_conditions import with_faces
 from .loop import Figures
 from .lora import ATTENTION, lay_lora, without_lora, write_lora
@@ -82,7 +83,8 @@ class DistillationTask(nn.Module):
             self.denoiser.requires_grad_(False)
             chosen = chosen[prepared.found[chosen]]
         lay_lora(self.denoiser.unet, LAYERS, options.rank)
-        self._schedule = self._scheduler()
+        # The very sampler that the recipes use: what is learned is learned at its timesteps.
+        self._schedule: LCMScheduler = schedulers.build("LCM", self.denoiser.pipeline.scheduler.config, STEPS)
         self._skipped = (
             self._schedule.config.num_train_timesteps // self._schedule.config.original_inference_steps
         )
@@ -187,10 +189,6 @@ class DistillationTask(nn.Module):
         if self._schedule.config.prediction_type == "v_prediction":
             return a * noisy - s * predicted, s * noisy + a * predicted
         return (noisy - s * predicted) / a, predicted
-
-    def _scheduler(self, steps: int = STEPS) -> LCMScheduler:
-        """The very sampler that the recipes use: what is learned is learned at its timesteps."""
-        return schedulers.build("LCM", self.denoiser.pipeline.scheduler.config, steps)
 
 
 def _wide(values: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,8 @@ from torch import nn
 from ..people import Frozen
 from .base import drawn_caption
 from .beginnings import upper_part
-from .denoising import Denoiser, without_text
+from .conditions import without_text
+from .denoising import Denoiser
 from .loop import Figures
 from .map_code import AT
 from .map_conditions import ALL_KINDS, Kinds, MapConditions

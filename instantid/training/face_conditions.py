@@ -7,19 +7,9 @@ import torch
 from diffusers import ControlNetModel
 
 from ..face_drawing import draw_keypoints
-from .denoising import Conditions, Denoiser
+from .conditions import Conditions
+from .denoising import Denoiser
 from .prepared import Prepared
-
-
-def twice(conditions: Conditions) -> Conditions:
-    """For as many examples again."""
-    sizes = None if conditions.sizes is None else conditions.sizes.repeat(2, 1)
-    return replace(
-        conditions,
-        hidden=conditions.hidden.repeat(2, 1, 1),
-        pooled=conditions.pooled.repeat(2, 1),
-        sizes=sizes,
-    )
 
 
 def with_faces(

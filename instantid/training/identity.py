@@ -30,9 +30,10 @@ from .base import drawn_caption
 from .beginnings import begin_controlnet
 from .bundle_file import name_part
 from .caption_foretelling import CaptionForetelling
-from .denoising import STRONGEST, Conditions, Denoiser, without_text
+from .conditions import Conditions, twice, without_text
+from .denoising import STRONGEST, Denoiser
 from .face_code import FaceCode
-from .face_conditions import inside_faces, twice, with_faces
+from .face_conditions import inside_faces, with_faces
 from .face_regression import photos
 from .foretelling import Foretelling
 from .identity_options import NET_ALONE, Options

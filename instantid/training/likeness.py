@@ -17,7 +17,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from .. import bundles
-from . import recognition
+from . import identity
 from .denoising import Sampler
 from .identity import IdentityTask
 from .loop import Figures
@@ -31,11 +31,16 @@ ADAPTER_ALONE = (1.0, 0.0)  # the strengths of a batch without IdentityNet
 LEAST_MEAN = 0.2  # least part that a stranger has of what all rendered people have in common
 
 
-class Options(recognition.Options):
+class Options(identity.Options):
     """Of the likeness stage: the identity stage's, and how it paints."""
 
+    fresh: bool = Field(False, description="Begin with nothing that is known; here it cannot help.")
+    painted: Share = Field(0.33, gt=0, description="Share of a batch that is painted, too.")
     steps: Count = Field(4, description="In how many steps it is painted: as few as the base can.")
     guidance: float = Field(3.0, ge=1, description="Of the text and face, as where pictures are made.")
+    likeness: float = Field(
+        1.0, gt=0, description="Weight of not being recognised, beside the loss of the noise."
+    )
     strangers: Share = Field(
         0.0,
         description="Share of those painted who are nobody: between two people, and farther from the mean of all. "

@@ -22,7 +22,8 @@ from ..loading import load_controlnet
 from ..request import Control, ControlName
 from .beginnings import begin_controlnet, upper_part
 from .bundle_file import name_part
-from .denoising import Conditions, Denoiser
+from .conditions import Conditions
+from .denoising import Denoiser
 from .map_code import AT, MapCode
 from .maps import Maps
 from .prepared import Prepared, some_of

@@ -23,9 +23,10 @@ from .adapters import fitting_adapter
 from .base import drawn_caption
 from .beginnings import attend_finest, begin_controlnet, upper_part
 from .bundle_file import name_part
-from .denoising import STRONGEST, Conditions, Denoiser, without_text
+from .conditions import Conditions, twice, without_text
+from .denoising import STRONGEST, Denoiser
 from .face_code import FaceCode, finest_attended
-from .face_conditions import keypoint_maps, twice
+from .face_conditions import keypoint_maps
 from .face_regression import photos
 from .foretelling import Foretelling
 from .identity import NET

@@ -8,36 +8,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
 from .. import bundles
 from ..errors import BundleError
 from ..faces import load_finder
-from . import identity_options
 from .autoencoder import as_pictures
 from .loop import Figures
 from .prepared import Prepared
 from .recogniser import Recogniser
-from .settings import Share
 from .telling_apart import told_apart
 
 RIVALS = 256  # other faces, among which a painted one is to be told
 WARMTH = 0.1  # of the cosines, where they are told apart
 TOLD_APART = 0.2  # weight of that, beside the cosine
-
-
-class Options(identity_options.Options):
-    """The identity stage's, where what is made must be recognised, too."""
-
-    fresh: bool = Field(False, description="Begin with nothing that is known; here it cannot help.")
-    painted: Share = Field(
-        0.33, gt=0, description="Share of a batch that is made into pixels, to be recognised."
-    )
-    likeness: float = Field(
-        1.0, gt=0, description="Weight of not being recognised, beside the loss of the noise."
-    )
 
 
 class Recognition(nn.Module):
@@ -82,10 +67,8 @@ class Recognition(nn.Module):
         own = torch.from_numpy((whose == persons[self._chosen[others.numpy()]]) & (whose >= 0))
         rivals = self.known[others].to(seen.device)
         like, missed, above = told_apart(seen, F.normalize(faces, dim=1), rivals, own, WARMTH)
-        loss = (1 - like).mean() + TOLD_APART * missed
-        return loss, {"like": like.detach().mean(), "above": above} if placed else {
-            "alone": like.detach().mean()
-        }
+        loss, alike = (1 - like).mean() + TOLD_APART * missed, like.detach().mean()
+        return loss, {"like": alike, "above": above} if placed else {"alone": alike}
 
     def _places(self, made: torch.Tensor) -> np.ndarray:
         """(b, 5, 2): where faces have come to be in pictures in the making, for without IdentityNet nobody said.

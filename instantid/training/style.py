@@ -31,7 +31,8 @@ from ..style_reference import acts_in
 from .adapters import attention_like_text, learn_adapter, published
 from .base import drawn_caption
 from .bundle_file import describe, name_part
-from .denoising import Conditions, Denoiser, Noise, without_text
+from .conditions import Conditions, without_text
+from .denoising import Denoiser, Noise
 from .look_foretelling import LookForetelling
 from .loop import Figures
 from .people.captions import COUNTS
