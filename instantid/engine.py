@@ -187,6 +187,8 @@ class Engine:
                 notes = loaded.lay(request, self._loras(request), self._inversions(request))
                 guides = self._controlnets.guides(request.controls, maps, loaded.pipeline.unet)
                 notes += pictures.idle(guides, request)
+                notes += schedulers.unsuited(request, self.bundle.defaults.scheduler)
+                notes += remedies.unheard(request)
             with clock("prompt"):
                 acceleration.place(self.plan, loaded.pipeline)
                 words = styled(self.styles, request)

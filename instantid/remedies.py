@@ -9,6 +9,26 @@ from diffusers import UNet2DConditionModel
 
 from .images import GRID
 from .prompts import PromptEmbeddings
+from .request import Request
+
+_LEAD_AWAY = {
+    "negative_prompt": "the negative prompt",
+    "cfg_rescale": "CFG rescale",
+    "negative_noise": "noise in the negative face",
+    "perturbed_negative": "noise in the negative prompt",
+}
+"""Settings that act through guidance alone, and what the page calls them."""
+
+
+def unheard(request: Request) -> list[str]:
+    """What was asked for and does nothing because nothing is led away from, in a sentence. All is filled in."""
+    asked = [said for name, said in _LEAD_AWAY.items() if getattr(request, name)]
+    if request.guidance_scale > 1 or not asked:
+        return []
+    return [
+        f"Without guidance nothing is kept out: at a guidance scale of {request.guidance_scale:g} this did nothing: "
+        f"{', '.join(asked)}. Above 1 it acts, and each step takes twice as long."
+    ]
 
 
 @contextmanager

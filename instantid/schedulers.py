@@ -21,7 +21,7 @@ from diffusers import (
 )
 
 from .errors import InvalidRequest
-from .request import SchedulerName
+from .request import Request, SchedulerName
 
 _DPM = {"algorithm_type": "dpmsolver++", "use_karras_sigmas": False}
 _SDE = {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": False}
@@ -40,6 +40,23 @@ SCHEDULERS: dict[SchedulerName, tuple[type[SchedulerMixin], dict[str, Any]]] = {
     "LCM": (LCMScheduler, {}),
     "TCD": (TCDScheduler, {}),
 }
+
+FEW_STEP: tuple[SchedulerName, ...] = ("LCM", "TCD")
+"""Samplers that begin anew from what each step makes: for weights that make a whole picture in a step."""
+
+
+def unsuited(request: Request, usual: SchedulerName) -> list[str]:
+    """Why a sampler paints worse than it could, in a sentence. All is filled in.
+
+    Args:
+        usual: the bundle's own sampler.
+    """
+    chosen = request.scheduler
+    if request.recipe or request.loras or request.base or (chosen in FEW_STEP) == (usual in FEW_STEP):
+        return []
+    if usual in FEW_STEP:
+        return [f"These weights learned to paint by {usual}: by {chosen} their pictures are worse."]
+    return [f"{chosen} is for few-step weights, and these are none: choose a few-step recipe, or {usual}."]
 
 
 def build(

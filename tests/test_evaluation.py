@@ -18,7 +18,18 @@ from instantid.controls import Annotators
 from instantid.engine import Engine
 from instantid.errors import InvalidRequest
 from instantid.evaluation import Wanted, clip, evaluate, protocols, pulid, summary
-from instantid.evaluation.protocols import DEFAULT, LESS_CONTENT, OFF, OTHER, PROTOCOLS, SEVERAL, STYLE, Plan
+from instantid.evaluation.protocols import (
+    DEFAULT,
+    LESS_CONTENT,
+    NO_NET,
+    OFF,
+    OTHER,
+    POSE_ALONE,
+    PROTOCOLS,
+    SEVERAL,
+    STYLE,
+    Plan,
+)
 from instantid.evaluation.sets import open_set
 
 
@@ -162,7 +173,24 @@ def test_a_bundle_without_a_style_adapter_goes_without(plan):
     planned = PROTOCOLS["mini"](bare)
     assert planned.missing[STYLE] == planned.missing[LESS_CONTENT] == "the bundle has no style adapter"
     assert planned.missing["canny control"] == "the bundle has no canny ControlNet"
+    assert (
+        planned.missing[POSE_ALONE] == planned.missing["pose control"] == "the bundle has no pose ControlNet"
+    )
     assert not {STYLE, LESS_CONTENT, "canny control"} & {trial.condition for trial in planned.trials}
+
+
+def test_a_pose_is_judged_where_no_keypoints_tell_the_same(plan, monkeypatch):
+    monkeypatch.setattr(protocols, "controls_of", lambda bundle: ("pose",))
+    monkeypatch.setattr(protocols, "_missing", lambda plan: {})
+    monkeypatch.setattr(Plan, "control_map", lambda *_: Image.new("RGB", (80, 80)))
+    trials = PROTOCOLS["mini"](plan).trials
+    alone, without, both = (
+        next(trial.request for trial in trials if trial.condition == condition)
+        for condition in (POSE_ALONE, NO_NET, "pose control")
+    )
+    assert {name for name, value in alone if value != getattr(without, name)} == {"controls"}
+    assert {name for name, value in alone if value != getattr(both, name)} == {"identity_strength"}
+    assert alone.identity_strength == 0
 
 
 def test_one_person_alone_has_nobody_else(plan):

@@ -310,9 +310,17 @@ def test_a_remedy_changes_the_picture_and_repeats_and_needs_guidance(engine, req
     assert np.array_equal(cured, again)
     assert distance(plain, cured) > 0.05
     unguided = request_.replace(guidance_scale=1.0)
-    assert np.array_equal(
-        pixels(engine.generate(unguided)), pixels(engine.generate(unguided.replace(**{remedy: 0.5})))
-    )
+    useless = engine.generate(unguided.replace(**{remedy: 0.5}))
+    assert np.array_equal(pixels(engine.generate(unguided)), pixels(useless))
+    assert "did nothing" in "".join(useless.notes)
+
+
+def test_a_negative_prompt_that_is_not_heard_is_said_to_be_and_a_presets_own_is_not(request_):
+    alone = request_.replace(guidance_scale=1.0, negative_prompt="", style="Watercolor")
+    assert remedies.unheard(alone) == []
+    (said,) = remedies.unheard(alone.replace(negative_prompt="glasses", cfg_rescale=0.7))
+    assert "the negative prompt, CFG rescale" in said
+    assert remedies.unheard(alone.replace(negative_prompt="glasses", guidance_scale=1.1)) == []
 
 
 def test_an_off_size_is_a_little_less_and_an_explicit_one_stays(engine, request_, monkeypatch):

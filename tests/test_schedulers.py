@@ -5,6 +5,7 @@ import torch
 
 from instantid import schedulers
 from instantid.errors import InvalidRequest
+from instantid.request import Person, Request
 
 # stabilityai/stable-diffusion-xl-base-1.0/scheduler/scheduler_config.json
 SDXL = {
@@ -69,3 +70,23 @@ def test_more_steps_than_were_distilled_are_refused(name):
     with pytest.raises(InvalidRequest, match="at most 50 steps"):
         schedulers.build(name, SDXL, 51)
     schedulers.build(name, SDXL, 51, {"original_inference_steps": 100})
+
+
+@pytest.mark.parametrize(
+    ("chosen", "usual", "changes", "said"),
+    [
+        ("LCM", "LCM", {}, None),
+        ("TCD", "LCM", {}, None),
+        ("Euler", "DDIM", {}, None),
+        ("Euler", "LCM", {}, "learned to paint by LCM"),
+        ("LCM", "Euler", {}, "choose a few-step recipe, or Euler"),
+        ("LCM", "Euler", {"recipe": "LCM, 4 steps"}, None),
+        ("LCM", "Euler", {"loras": ("lcm.safetensors",)}, None),
+        ("Euler", "LCM", {"base": "another.safetensors"}, None),
+    ],
+)
+def test_a_sampler_that_does_not_suit_the_weights_is_told_of(chosen, usual, changes, said):
+    request = Request(people=[Person(references=["me.jpg"])], scheduler=chosen, **changes)
+    notes = schedulers.unsuited(request, usual)
+    assert len(notes) == (said is not None)
+    assert (said or "") in "".join(notes)

@@ -20,7 +20,7 @@ from .attribute_judge import AttributeJudge
 from .clip import Clip
 from .likeness import People
 from .pictures import Made
-from .protocols import DEFAULT, control_name, controls_of
+from .protocols import DEFAULT, NO_NET, POSE_ALONE, control_name, controls_of
 from .sets import Subject
 
 THUMB = 128  # pixels
@@ -207,17 +207,19 @@ def _in_turn(made: Sequence[Made], embed: Callable[[list[Image.Image]], np.ndarr
 
 
 def _map_errors(name: ControlName, made: Sequence[Made], annotators: Annotators) -> np.ndarray:
-    """Of pictures with that control and of those without any, against the map that was given."""
+    """Of pictures with that control and of those without any, against the map that was given; with IdentityNet and
+    without."""
     measure = maps.depth_error if name == "depth" else maps.line_error
     given = {
         each.trial.subject: images.open_image(each.trial.request.controls[name].map.image)
         for each in made
         if each.trial.condition == control_name(name)
     }
+    looked_at = {DEFAULT, NO_NET, POSE_ALONE, control_name(name)}
     told = np.full(len(made), math.nan)
     for i, each in enumerate(made):
         condition, subject = each.trial.condition, each.trial.subject
-        if condition in (DEFAULT, control_name(name)) and subject in given:
+        if condition in looked_at and subject in given:
             picture = images.open_image(each.file)
             wanted = images.fit(given[subject].size, picture.size).image(given[subject])
             told[i] = measure(np.asarray(annotators.draw(name, picture, Control())), np.asarray(wanted))

@@ -20,6 +20,7 @@ DEFAULT, OFF = "default strengths", "without the face"
 HALF, FULL = "strengths 0.5", "strengths 1"
 OTHER, SEVERAL, NO_NET = "someone else’s face", "several references", "without IdentityNet"
 WORDS, FACE = "words alone", "portrait for likeness"
+POSE_ALONE = "pose control, without IdentityNet"
 PRESET, STYLE, LESS_CONTENT = "style preset", "style picture", "style picture, content taken out"
 STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 CONTROL_STRENGTH = 1.0  # all that a ControlNet was trained to say
@@ -206,6 +207,8 @@ def _ways(
         ready = Photo(image=plan.control_map(name, subject, -1))
         control = {name: Control(strength=CONTROL_STRENGTH, map=ready)}
         same.append((control_name(name), {"controls": control}))
+        if name == "pose":
+            same.append((POSE_ALONE, {"controls": control, "identity_strength": 0.0}))
     ways: list[_Way] = [(condition, prompt, wishes, changes) for condition, changes in same]
     kept = {name: value for name, value in wishes.items() if name in ("sex", "age")}
     ways.append((WORDS, write_prompt(drawn), drawn, _both(0.0)))
@@ -263,6 +266,8 @@ def _missing(plan: Plan) -> dict[str, str]:
             missing[control_name(name)] = f"the bundle has no {name} ControlNet"
         elif name not in controls.readable(bundle):
             missing[control_name(name)] = f"the bundle has no {name} annotator"
+    if (pose := control_name("pose")) in missing:
+        missing[POSE_ALONE] = missing[pose]
     if len(plan.subjects) < 2:
         missing |= dict.fromkeys((OTHER, STYLE, LESS_CONTENT), "there is one person in the set")
     if all(len(who.photos) < 3 for who in plan.subjects):
