@@ -101,8 +101,8 @@ def test_what_is_foretold_is_of_photos(prepared, tmp_path):
     task = _task(prepared, tmp_path, foretold=1)
     for i in range(len(prepared)):
         prepared.records[i]["scene"] = f"{prepared.persons[i]}-{i % 40 // 2}"  # a photo, then its look
-    assert [int(task._photo_of(i)) for i in (38, 39, 40, 41, 42)] == [38, 38, 40, 40, 42]
-    found = [int(task._photo_of(i)) for i in np.flatnonzero(prepared.found)]
+    assert [int(task.faces.photo_of(i)) for i in (38, 39, 40, 41, 42)] == [38, 38, 40, 40, 42]
+    found = [int(task.faces.photo_of(i)) for i in np.flatnonzero(prepared.found)]
     assert prepared.found[found].all(), "of looks whose photo shows no face, the look"
 
 

@@ -190,7 +190,7 @@ def test_embeddings_of_other_views_are_of_the_same_person(bundle, prepared):
     own = tuple(prepared.embeddings[6])
     for seed in range(8):
         torch.manual_seed(seed)
-        drawn = tuple(task._embedding(6).numpy())
+        drawn = tuple(task.faces.embeddings([6])[0].numpy())
         assert drawn in mine
         assert drawn != own
 
@@ -200,8 +200,8 @@ def test_looks_of_one_photo_are_no_other_views(bundle, tmp_path):
     prepared = make_prepared(tmp_path / "prepared")
     prepared.embeddings[prepared.of_person(2)] = own = prepared.embeddings[6]
     task = make_task(bundle, prepared, other_view=1.0)
-    assert np.array_equal(task._embedding(6).numpy(), own)
-    assert len(task._others(0)) == len(prepared.of_person(prepared.persons[0])) - 1
+    assert np.array_equal(task.faces.embeddings([6])[0].numpy(), own)
+    assert len(task.faces.others(0)) == len(prepared.of_person(prepared.persons[0])) - 1
 
 
 def test_what_guidance_leads_away_from_is_learned_too(tmp_path):

@@ -41,6 +41,7 @@ from .loop import Figures
 from .map_conditions import ALL_KINDS, MapConditions, part_of
 from .prepared import Prepared
 from .sheets import lay_out
+from .shown_faces import ShownFaces
 from .starts import write_base
 
 ADAPTER = "ip-adapter.bin"
@@ -63,22 +64,6 @@ class IdentityTask(nn.Module):
     ):
         super().__init__()
         denoiser = self.denoiser = Denoiser(bundle, faces=not options.fresh)
-        if options.placed and (options.fresh or not options.with_base):
-            raise InvalidRequest(
-                "placed is for a base that learns from an IdentityNet that knows faces already: choose "
-                "with_base: true, fresh: false."
-            )
-        if options.guided and not options.with_base:
-            raise InvalidRequest(
-                "guided is for a base that learns along: choose with_base: true. For a base that stays as it is "
-                "there is the control stage."
-            )
-        if options.worded and not options.with_base:
-            raise InvalidRequest(
-                "worded teaches the base to read: choose with_base: true, or leave worded at 0."
-            )
-        if options.mapped and not options.guided:
-            raise InvalidRequest("mapped is for a Union ControlNet that learns along: choose guided, too.")
         for option in ("foretold", "worded", "mapped"):
             if getattr(options, option):
                 denoiser.require_velocity(option)
@@ -104,6 +89,7 @@ class IdentityTask(nn.Module):
         if options.placed:
             denoiser.unet.encoder_hid_proj.requires_grad_(False)
         self._prepared, self._options, self._shown = prepared, options, shown
+        self.faces = ShownFaces(prepared, options.other_view, options.references)
         self._chosen = chosen[prepared.found[chosen]]
         self._foretelling = self._code = None
         if options.foretold or options.told:
@@ -158,7 +144,7 @@ class IdentityTask(nn.Module):
         neither = torch.rand(b, device=device) < options.drop_both
         without = neither | (torch.rand(b, device=device) < options.drop_text)
         conditions = without_text(conditions, denoiser.read([""]), without)
-        faces = torch.stack([self._embedding(i) for i in chosen]).to(device)
+        faces = self.faces.embeddings(chosen).to(device)
         faces = faces * ~(neither | (torch.rand(b, device=device) < options.drop_face))[:, None]
         self._attend(adapter)
         told = net > 0 and random.random() < options.told
@@ -173,14 +159,14 @@ class IdentityTask(nn.Module):
         """The error of what is made of noise: beside that of each face, how far two faces in the same place
         differ otherwise than they should. What all faces have in common, most of the error, is no part of that."""
         denoiser, options = self.denoiser, self._options
-        once = np.array([self._photo_of(i) for i in chosen[: -(-len(chosen) // 2)]])
+        once = np.array([self.faces.photo_of(i) for i in chosen[: -(-len(chosen) // 2)]])
         chosen, n = np.concatenate([once, once]), len(once)
         records = [self._prepared.records[i] for i in once]
         conditions = denoiser.read([drawn_caption(record) for record in records], records)
         # Words are of the first face only, and of hair and clothes that are not looked at here.
         without = torch.rand(n, device=denoiser.unet.device) < 0.5
         conditions = twice(without_text(conditions, denoiser.read([""]), without))
-        faces = torch.stack([self._embedding(i) for i in np.concatenate([once, np.roll(once, 1)])])
+        faces = self.faces.embeddings(np.concatenate([once, np.roll(once, 1)]))
         faces = faces * (torch.rand(2 * n, 1) >= options.drop_face)
         latents, where = self._foretelling.latents(chosen, faces.numpy())
         device = denoiser.unet.device
@@ -204,7 +190,7 @@ class IdentityTask(nn.Module):
         captions = [drawn_caption(self._prepared.records[i]) for i in once]
         captions += [*captions[-1:], *captions[:-1]]
         latents = self._by_caption.latents(captions, both if net else None).to(device)
-        faces = torch.stack([self._embedding(i) for i in once]).to(device).repeat(2, 1)
+        faces = self.faces.embeddings(once).to(device).repeat(2, 1)
         self._attend(adapter)
         given = with_faces(denoiser, self._prepared, denoiser.read(captions), faces, both, net=net > 0)
         where = torch.ones_like(latents[:, :1])
@@ -280,28 +266,6 @@ class IdentityTask(nn.Module):
         device = self.denoiser.unet.device
         residuals = self._code.residuals(self._code.of(latents.to(device), inside.to(device)))
         return replace(given, residuals=lambda *_: residuals)
-
-    def _photo_of(self, index: int) -> int:
-        """The photo whose scene this picture shows in another look: it comes first of its scene's pictures. The
-        picture itself, if no face was found in that."""
-        scene, first = self._prepared.records[index].get("scene"), index
-        while first > 0 and self._prepared.records[first - 1].get("scene", first) == scene:
-            first -= 1
-        return first if self._prepared.found[first] else index
-
-    def _embedding(self, index: int) -> torch.Tensor:
-        """(d,): of this picture, or the mean over a few others of the same person."""
-        others, embeddings = self._others(index), self._prepared.embeddings
-        if not len(others) or float(torch.rand(())) >= self._options.other_view:
-            return torch.from_numpy(embeddings[index])
-        count = int(torch.randint(min(len(others), self._options.references), ())) + 1
-        drawn = others[torch.randperm(len(others))[:count].numpy()]
-        return torch.from_numpy(embeddings[drawn].mean(axis=0))
-
-    def _others(self, index: int) -> np.ndarray:
-        """Other views of a picture's person: looks of the same photo have its embedding, and are none."""
-        same, embeddings = self._prepared.of_person(self._prepared.persons[index]), self._prepared.embeddings
-        return same[(embeddings[same] != embeddings[index]).any(axis=1)]
 
     def _led(
         self,

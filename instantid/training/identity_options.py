@@ -1,6 +1,6 @@
 """What the `identity` stage may be told: how it begins, what learns along, what batches leave out and are taught."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .denoising import Noise
 from .settings import Share
@@ -72,3 +72,21 @@ class Options(Noise):
         "out of the strongest noise.",
     )
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
+
+    @model_validator(mode="after")
+    def _go_together(self) -> "Options":
+        if self.placed and (self.fresh or not self.with_base):
+            raise ValueError(
+                "placed is for a base that learns from an IdentityNet that knows faces already: choose "
+                "with_base: true, fresh: false"
+            )
+        if self.guided and not self.with_base:
+            raise ValueError(
+                "guided is for a base that learns along: choose with_base: true; for a base that stays as it is "
+                "there is the control stage"
+            )
+        if self.worded and not self.with_base:
+            raise ValueError("worded teaches the base to read: choose with_base: true, or leave worded at 0")
+        if self.mapped and not self.guided:
+            raise ValueError("mapped is for a Union ControlNet that learns along: choose guided, too")
+        return self

@@ -93,7 +93,7 @@ class LikenessTask(IdentityTask):
         options, prepared = self._options, self._prepared
         count = max(1, round(options.painted * len(indices)))
         chosen = self._chosen[list(indices[:count])]
-        faces = self._strange(torch.stack([self._embedding(i) for i in chosen])).to(self.denoiser.unet.device)
+        faces = self._strange(self.faces.embeddings(chosen)).to(self.denoiser.unet.device)
         texts = [_in_full(prepared.records[i]) for i in chosen]
         told = torch.rand(count) >= options.drop_text
         heard = [text if is_told else "" for text, is_told in zip(texts, told, strict=True)]
