@@ -1,5 +1,6 @@
 """Comparisons of the page without a browser: what rows take, what is planned, made, taken along, and put back."""
 
+import dataclasses
 import functools
 import json
 import zipfile
@@ -98,6 +99,13 @@ def test_what_stands_in_a_row_at_first_can_be_made(studio):
         if text := first_values(variable, studio):
             assert len(row(studio, name, text).values) > 1, name
         assert help_text(variable, studio) or variable.name == "people.0.references"
+
+
+@pytest.mark.parametrize(("usual", "text"), [(5.0, "2 | 5 | 8"), (1.0, "1 | 1.6")])
+def test_guidance_is_varied_about_what_the_bundle_wants(usual, text):
+    studio = fake_studio(FakeEngine(), bundle="fake")
+    studio = dataclasses.replace(studio, defaults={**studio.defaults, "guidance_scale": usual})
+    assert first_values(offered(studio, {})["guidance_scale"], studio) == text
 
 
 def test_methods_are_those_that_the_bundle_has_the_weights_for(studio):

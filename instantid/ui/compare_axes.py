@@ -25,7 +25,6 @@ EXAMPLES = {
     "negative_prompt": "blurry | text, watermark",
     "prompt S/R": "man | woman | child",
     "style_content": "a cat | a red car",
-    "guidance_scale": "2 | 5 | 8",
     "seed": "1..4",
     "upscale": "1 | 1.5 | 2",
     "loras": "none | name=0.5 | name=1",
@@ -105,6 +104,9 @@ def example(variable: Variable, studio: Studio) -> str:
         case "steps":
             usual = round(studio.defaults["steps"])
             return write_values(variable, sorted({max(1, usual // 2), usual, usual * 2}))
+        case "guidance_scale":  # 2 | 5 | 8 for SDXL; what suits that burns weights which want none
+            usual = studio.defaults["guidance_scale"]
+            return write_values(variable, sorted({round(max(1, part * usual), 1) for part in (0.4, 1, 1.6)}))
         case "width" | "height" as side:
             usual = round(studio.defaults[side])
             return write_values(variable, sorted({max(64, usual // 16 * 8), usual}))
