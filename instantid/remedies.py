@@ -10,6 +10,7 @@ from diffusers import UNet2DConditionModel
 from .images import GRID
 from .prompts import PromptEmbeddings
 from .request import Request
+from .styles import DEFAULT_NEGATIVE_PROMPT
 
 _LEAD_AWAY = {
     "negative_prompt": "the negative prompt",
@@ -21,8 +22,12 @@ _LEAD_AWAY = {
 
 
 def unheard(request: Request) -> list[str]:
-    """What was asked for and does nothing because nothing is led away from, in a sentence. All is filled in."""
-    asked = [said for name, said in _LEAD_AWAY.items() if getattr(request, name)]
+    """What was asked for and does nothing because nothing is led away from, in a sentence. All is filled in.
+
+    The negative prompt that the page begins with was not asked for.
+    """
+    idle = (0, "", DEFAULT_NEGATIVE_PROMPT)
+    asked = [said for name, said in _LEAD_AWAY.items() if getattr(request, name) not in idle]
     if request.guidance_scale > 1 or not asked:
         return []
     return [

@@ -13,6 +13,7 @@ from instantid import pictures, remedies
 from instantid.engine import Engine
 from instantid.errors import Cancelled, InvalidRequest
 from instantid.request import Control, Face, Person, Place, Request, Result
+from instantid.styles import DEFAULT_NEGATIVE_PROMPT
 
 
 @pytest.fixture(scope="module")
@@ -318,6 +319,7 @@ def test_a_remedy_changes_the_picture_and_repeats_and_needs_guidance(engine, req
 def test_a_negative_prompt_that_is_not_heard_is_said_to_be_and_a_presets_own_is_not(request_):
     alone = request_.replace(guidance_scale=1.0, negative_prompt="", style="Watercolor")
     assert remedies.unheard(alone) == []
+    assert remedies.unheard(alone.replace(negative_prompt=DEFAULT_NEGATIVE_PROMPT)) == []
     (said,) = remedies.unheard(alone.replace(negative_prompt="glasses", cfg_rescale=0.7))
     assert "the negative prompt, CFG rescale" in said
     assert remedies.unheard(alone.replace(negative_prompt="glasses", guidance_scale=1.1)) == []
