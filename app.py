@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, get_args
 import spaces
 
 from instantid import bundles, controls, hosting, recipes
+from instantid.advice import likeness_scale
 from instantid.cli import quieten
 from instantid.errors import InstantIDError, InvalidRequest
 from instantid.face_drawing import number_faces
-from instantid.faces import OPENCV_SAME
 from instantid.history import History
 from instantid.images import open_image
 from instantid.library import WANTED, Library
@@ -100,7 +100,7 @@ def make_studio(
         advise=(lambda photo: hosting.advise(standby.wait(), photo)) if bundle.faces else None,
         portrait=(lambda photos: hosting.portrait(standby.wait(), photos)) if bundle.faces else None,
         face_model=(lambda: standby.wait().face_finder.model) if bundle.faces else None,
-        same_from=OPENCV_SAME if bundle.faces and bundle.faces.kind == "opencv" else None,
+        likeness_scale=likeness_scale(bundle.faces and bundle.faces.kind),
         saved_people=PeopleInFolder(options.people) if options.people else None,
         history=History(options.history) if options.history else None,
         number_faces=lambda photo, faces: number_faces(open_image(photo), faces),

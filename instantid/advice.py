@@ -11,7 +11,7 @@ from typing import Literal
 from PIL import Image
 
 from .face_measures import align, find_covered, measure_blur, measure_cut, measure_light, measure_turn
-from .faces import FaceFinder, likeness
+from .faces import OPENCV_SAME, FaceFinder, likeness
 from .people import Face
 
 SMALLEST = 80  # pixels from chin to brow: at 80 SFace still sees 0.98 of a likeness, at 60 0.97, at 40 0.92
@@ -53,6 +53,11 @@ class Advice:
 
     def __str__(self) -> str:
         return self.text
+
+
+def likeness_scale(kind: str | None) -> str:
+    """What a likeness by face models of that kind is to be held against, in words; "" where nobody says."""
+    return f"the same person: from {OPENCV_SAME:.2f}" if kind == "opencv" else ""
 
 
 def of(photo: Image.Image, finder: FaceFinder, *, number: int = 1) -> list[Advice]:

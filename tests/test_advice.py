@@ -197,3 +197,8 @@ def test_who_looks_like_one_of_the_others_is_not_named():
     angles = np.radians([0, 50, 100])
     faces = [Face([np.cos(a), np.sin(a), 0, 0], np.zeros((5, 2)), np.zeros(4)) for a in angles]
     assert advice.judge_together(faces) == []
+
+
+def test_a_likeness_is_held_against_what_the_face_models_publisher_says():
+    assert advice.likeness_scale("opencv") == "the same person: from 0.36"
+    assert advice.likeness_scale("insightface") == advice.likeness_scale(None) == ""

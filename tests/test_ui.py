@@ -293,7 +293,7 @@ def test_a_run_shows_steps_then_pictures_with_seed_likeness_and_maps(photo):
 
 
 def test_where_the_face_model_has_a_scale_the_likeness_says_it(photo):
-    studio = fake_studio(FakeEngine(), same_from=0.363)
+    studio = fake_studio(FakeEngine(), likeness_scale="the same person: from 0.36")
     inputs, results = form_of(studio)
     values = values_of(studio, photo, randomise=False, images=2)
     shown = [
@@ -301,6 +301,8 @@ def test_where_the_face_model_has_a_scale_the_likeness_says_it(photo):
         for _, caption in list(page_updates(studio, values, inputs, results))[-1][results.gallery]["value"]
     ]
     assert shown == ["seed 42 · likeness 0.71 (the same person: from 0.36)", "seed 43 · no face found in it"]
+    told = [block.info for block in build_ui(studio).blocks.values() if getattr(block, "info", None)]
+    assert sum("the same person: from 0.36" in info for info in told) == 2  # history's, and comparisons'
 
 
 def test_the_files_are_there_while_gradio_copies_them_and_gone_after(photo):

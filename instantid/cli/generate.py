@@ -83,15 +83,23 @@ def generate(
     result = _run(engine, request)
     metadata.save(result, paths)
     for i, path in enumerate(paths):
-        likeness = result.likeness and result.likeness[i]
-        told = f", likeness {likeness:.2f}" if likeness is not None else ", no face found in it"
-        console.print(f"Wrote {escape(str(path))}: seed {result.seeds[i]}{told if result.likeness else ''}")
+        told = _likeness(result.likeness[i], engine) if result.likeness else ""
+        console.print(f"Wrote {escape(str(path))}: seed {result.seeds[i]}{told}")
     for sentence in result.notes:
         note(sentence)
     for difference in repeating.made_otherwise(record, result.bundle) if record else ():
         note(f"{difference} The result may differ.")
     if result.bundle["untrained"]:
         note("these weights are untrained: the picture is abstract.")
+
+
+def _likeness(value: float | None, engine: Any) -> str:
+    from .. import advice
+
+    if value is None:
+        return ", no face found in it"
+    scale = advice.likeness_scale(engine.bundle.faces.kind)
+    return f", likeness {value:.2f}" + (scale and f" ({scale})")
 
 
 def _run(engine: Any, request: Request) -> Result:

@@ -79,10 +79,11 @@ def build_compare(studio: Studio) -> Compare:
         with gr.Row(equal_height=False):
             rows = {place: _build_row(studio, place) for place in PLACES}
         with gr.Row():
+            scale = studio.likeness_scale and f"; {studio.likeness_scale}"
             details = gr.Checkbox(
                 True,
                 label="Likeness and seconds under each picture",
-                info="In the table and in the labelled picture.",
+                info=f"In the table and in the labelled picture{scale}.",
                 min_width=260,
                 elem_id="compare-details",
             )

@@ -75,7 +75,7 @@ def build_history(studio: Studio, visits: Visits) -> HistoryPanel:
     ):
         with gr.Column(scale=1, min_width=340):
             gr.Markdown(IN_SESSION if studio.history is None else ON_DISK, elem_classes="hint")
-            listed = _build_list()
+            listed = _build_list(studio.likeness_scale)
         with gr.Column(scale=1, min_width=340):
             shown = _build_chosen()
     return HistoryPanel(
@@ -116,7 +116,7 @@ def remember(
     return updates
 
 
-def _build_list() -> dict[str, Component]:
+def _build_list(scale: str) -> dict[str, Component]:
     with gr.Row(equal_height=True):
         words = gr.Textbox(
             "",
@@ -131,7 +131,7 @@ def _build_list() -> dict[str, Component]:
             0,
             step=0.05,
             label="Likeness from",
-            info="0 shows all.",
+            info=f"0 shows all; {scale}." if scale else "0 shows all.",
             min_width=160,
             elem_id="history-likeness",
         )

@@ -126,7 +126,7 @@ def _likeness(value: float | None, result: Result, studio: Studio) -> str:
         return ""
     if value is None:
         return " · no face found in it"
-    scale = "" if studio.same_from is None else f" (the same person: from {studio.same_from:.2f})"
+    scale = f" ({studio.likeness_scale})" if studio.likeness_scale else ""
     return f" · likeness {value:.2f}{scale}"
 
 

@@ -63,7 +63,7 @@ class Studio:
         portrait: one person's photos, averaged into a portrait to keep; raises NoFaceFound. None: nobody can be
             saved.
         face_model: the recognition model's name; saved people of another one cannot be used.
-        same_from: likeness from which on the face model calls two photos the same person's; None: nobody says.
+        likeness_scale: what a likeness is to be held against, in words; "" where nobody says.
         examples: rows shown under the form.
     """
 
@@ -91,7 +91,7 @@ class Studio:
     history: History | None = None
     portrait: Callable[[Sequence[Photo]], Portrait] | None = None
     face_model: Callable[[], str] | None = None
-    same_from: float | None = None
+    likeness_scale: str = ""
     default_negative: str = ""
     first_controls: tuple[str, ...] = ("pose",)
     control_strength: float = 0.4
