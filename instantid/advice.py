@@ -25,7 +25,7 @@ MOST_TILTED = 20  # degrees, as the detector tells: YuNet sees half of a tilt, s
 DARKEST = 70  # of 255: photos have from 140, four stops less light leaves 40 to 60
 MOST_BURNT = 0.5  # of the face; photos have up to 0.17, two stops more light burns 0.5 to 1
 ADULT = 18  # years
-SAME_PERSON = 0.363  # cosine: SFace's own limit, on LFW (OpenCV's documentation); turned faces may fall below
+SAME_PERSON = OPENCV_SAME  # turned faces may fall below
 
 Kind = Literal[
     "no face",

@@ -96,7 +96,7 @@ class Painter:
                 raises ends it.
             as_latents: return latents, each (1, c, h, w), instead of pictures.
         """
-        request, guided = self.request, self.request.guidance_scale > 1  # as diffusers decides it
+        request, guided = self.request, remedies.is_guided(self.request.guidance_scale)
         sitters = self._sitters(there, people)
         assert len(seeds) == 1 or request.negative_noise == 0, "see at_once"
         negative = remedies.noise_face(self.identity.embedding_size, request.negative_noise, seeds[0])

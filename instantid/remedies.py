@@ -21,6 +21,11 @@ _LEAD_AWAY = {
 """Settings that act through guidance alone, and what the page calls them."""
 
 
+def is_guided(guidance_scale: float) -> bool:
+    """Whether anything is led away from, as diffusers decides it."""
+    return guidance_scale > 1
+
+
 def unheard(request: Request) -> list[str]:
     """What was asked for and does nothing because nothing is led away from, in a sentence. All is filled in.
 
@@ -28,7 +33,7 @@ def unheard(request: Request) -> list[str]:
     """
     idle = (0, "", DEFAULT_NEGATIVE_PROMPT)
     asked = [said for name, said in _LEAD_AWAY.items() if getattr(request, name) not in idle]
-    if request.guidance_scale > 1 or not asked:
+    if is_guided(request.guidance_scale) or not asked:
         return []
     return [
         f"Without guidance nothing is kept out: at a guidance scale of {request.guidance_scale:g} this did nothing: "
@@ -52,7 +57,7 @@ def rescaled_guidance(unet: UNet2DConditionModel, guidance_scale: float, amount:
         rescaled = guided * (towards.std(every, keepdim=True) / guided.std(every, keepdim=True))
         return (torch.cat([amount * rescaled + (1 - amount) * guided] * 2), *output[1:])
 
-    if amount == 0 or guidance_scale <= 1:  # as diffusers decides it: there is no guidance to rescale
+    if amount == 0 or not is_guided(guidance_scale):
         yield
         return
     hook = unet.register_forward_hook(rescale)

@@ -207,15 +207,15 @@ def _in_turn(made: Sequence[Made], embed: Callable[[list[Image.Image]], np.ndarr
 
 
 def _map_errors(name: ControlName, made: Sequence[Made], annotators: Annotators) -> np.ndarray:
-    """Of pictures with that control and of those without any, against the map that was given; with IdentityNet and
-    without."""
+    """Of pictures with that control and of those without any, against the map that was given; of poses also
+    without IdentityNet."""
     measure = maps.depth_error if name == "depth" else maps.line_error
     given = {
         each.trial.subject: images.open_image(each.trial.request.controls[name].map.image)
         for each in made
         if each.trial.condition == control_name(name)
     }
-    looked_at = {DEFAULT, NO_NET, POSE_ALONE, control_name(name)}
+    looked_at = {DEFAULT, control_name(name)} | ({NO_NET, POSE_ALONE} if name == "pose" else set())
     told = np.full(len(made), math.nan)
     for i, each in enumerate(made):
         condition, subject = each.trial.condition, each.trial.subject
