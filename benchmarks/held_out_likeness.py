@@ -18,7 +18,7 @@ from instantid import branches, face_measures, loading
 from instantid.adapter_file import read_adapter
 from instantid.training import runs
 from instantid.training.denoising import Denoiser
-from instantid.training.face_conditions import with_faces
+from instantid.training.face_conditions import led
 from instantid.training.face_regression import photos, unit
 from instantid.training.prepared import Prepared
 
@@ -67,9 +67,7 @@ def paint(
         whose, where = shown[at : at + AT_ONCE], posing[at : at + AT_ONCE]
         texts = [prepared.records[i]["captions"]["terse"] for i in where]
         faces = torch.from_numpy(prepared.embeddings[whose])
-        told, empty = denoiser.read(texts), denoiser.read([""] * len(texts))
-        given = with_faces(denoiser, prepared, told, faces, where)
-        against = with_faces(denoiser, prepared, empty, torch.zeros_like(faces), where)
+        given, against = led(denoiser, prepared, denoiser.read(texts), faces, where)
         made.append(denoiser.paint(given, against, guidance=guidance, steps=steps))
     return np.concatenate(made)
 

@@ -161,6 +161,17 @@ def test_the_plans_that_come_along_are_right(name):
     family.Order(**{**plan.people, "framings": tuple(plan.people.get("framings", ()))})
 
 
+def test_a_plan_may_be_tried_small():
+    whole = family.read_plan("small")
+    part = whole.scaled(0.01)
+    assert whole.scaled(1) is whole
+    assert (part.order.people, part.held_out) == (80, 20)
+    assert whole.scaled(0.0001).order.people == family.FEWEST
+    for one, other in zip(whole.stages, part.stages, strict=True):
+        assert other.settings.steps == max(1, round(one.settings.steps / 100))
+        assert (other.options, other.settings.batch) == (one.options, one.settings.batch)
+
+
 def test_an_unknown_plan_names_those_there_are():
     with pytest.raises(InvalidRequest, match="further, large, small"):
         family.read_plan("huge")

@@ -28,6 +28,7 @@ STAGES = {
     "identity": "IdentityNet and the identity adapter: InstantID.",
     "likeness": "Identity again, by how well a face recognition model knows those who are painted.",
     "adversarial": "Likeness again, and pictures in four steps that a discriminator takes for true ones.",
+    "decoder": "The VAE's decoder again: what the UNet makes comes out as a picture. For small models.",
     "style": "The style adapter: IP-Adapter, and InstantStyle's way of it.",
     "drawing": "What pictures with such maps look like, for the Union ControlNet alone. For small models.",
     "control": "A ControlNet for edges, depth or skeletons, or one for all of them.",
@@ -186,6 +187,14 @@ def mini(
             min=1, help="Processes that learn together, one per GPU or core; they share each batch."
         ),
     ] = 1,
+    scale: Annotated[
+        float,
+        typer.Option(
+            min=0.0001,
+            max=1,
+            help="So much of the plan's people and steps: 0.01 shows on any machine that everything goes through.",
+        ),
+    ] = 1,
     minutes: Annotated[float, typer.Option(help="Pause after so many; the same command goes on.")] = 1e9,
     pack: Annotated[
         Path | None,
@@ -195,7 +204,7 @@ def mini(
     """The whole embedded bundle from nothing: rendered people, then stage by stage. The same command goes on."""
     from ..training import family
 
-    wanted = family.read_plan(plan)
+    wanted = family.read_plan(plan).scaled(scale)
     with _stopping() as stopped:
         bundle = family.train_family(
             wanted,
@@ -212,12 +221,13 @@ def mini(
     else:
         console.print(f"The bundle is in {bundle}. Try it: python app.py --bundle {bundle}", markup=False)
     if pack is not None:
+        command = f"python -m instantid train mini {folder} --plan {plan} --device {device}"
         packed = family.pack_family(
             wanted,
             folder,
             pack,
             hardware=_hardware(device),
-            command=f"python -m instantid train mini {folder} --plan {plan} --device {device}",
+            command=command if scale == 1 else f"{command} --scale {scale:g}",
             commit=_commit(),
         )
         console.print(f"{packed} In {pack}.", markup=False)

@@ -227,10 +227,10 @@ class AdversarialTask(LikenessTask):
         # there is nothing to learn. Plain errors are about as large as the noise is strong.
         size = 2 * denoiser.strength(at) / (len(latents) * latents[0].numel() ** 0.5)
         size = size * (2 * right - 1).clamp(min=0)
-        realism = (size * better / _norm(better).clamp(min=1e-12) * made).sum()
-        return realism, told, {"right": right, "fits": fits}
+        return pulled(made, better, size), told, {"right": right, "fits": fits}
 
 
-def _norm(each: torch.Tensor) -> torch.Tensor:
-    """(b, 1, 1, 1), of (b, c, h, w)."""
-    return each.flatten(1).norm(dim=1)[:, None, None, None]
+def pulled(made: torch.Tensor, along: torch.Tensor, size: torch.Tensor | float) -> torch.Tensor:
+    """A loss of (b, c, h, w) whose gradient goes along this one, and is so long for each, (b, 1, 1, 1)."""
+    length = along.flatten(1).norm(dim=1)[:, None, None, None]
+    return (size * along / length.clamp(min=1e-12) * made).sum()

@@ -66,7 +66,7 @@ class AutoencoderTask(nn.Module):
             self.vae.quant_conv.requires_grad_(False)
         # Thrown away after training. Without it, 2,000 steps taught brightness and one axis of hue, and no green.
         self.tint = nn.Conv2d(self.vae.config.latent_channels, 3, 1)
-        self.judge = _discriminator() if options.adversarial else None
+        self.judge = patch_discriminator() if options.adversarial else None
         self._prepared, self._chosen, self._shown, self._options = prepared, chosen, shown, options
 
     def __len__(self) -> int:
@@ -77,8 +77,7 @@ class AutoencoderTask(nn.Module):
         pictures = as_tensor(self._squares(self._chosen[list(indices)])).to(self.vae.device)
         posterior = self.vae.encode(pictures).latent_dist
         decoded = self.vae.decode(posterior.sample()).sample
-        figures = {"pixels": F.l1_loss(decoded, pictures), "edges": _edges(decoded, pictures)}
-        figures["colours"] = _colours(decoded, pictures)
+        figures = unlike(decoded, pictures)
         figures["tint"] = self._tint(posterior.mean, pictures)
         figures["kl"] = posterior.kl().mean() / posterior.mean[0].numel()
         options = self._options
@@ -131,13 +130,22 @@ class AutoencoderTask(nn.Module):
         """Hinge losses: the discriminator's own, and that of fooling it, which leaves its weights alone."""
         still = {name: weight.detach() for name, weight in self.judge.named_parameters()}
         fooling = -torch.func.functional_call(self.judge, still, (decoded,)).mean()
-        real, made = self.judge(pictures), self.judge(decoded.detach())
-        return {"fooling": fooling, "telling": (F.relu(1 - real) + F.relu(1 + made)).mean() / 2}
+        telling = hinge(self.judge(pictures), self.judge(decoded.detach()))
+        return {"fooling": fooling, "telling": telling}
 
 
 def _spread(prepared: Prepared, chosen: np.ndarray, count: int) -> np.ndarray:
     """About so many of the chosen pictures, evenly."""
     return prepared.images(chosen[:: max(1, len(chosen) // count)])
+
+
+def unlike(decoded: torch.Tensor, pictures: torch.Tensor) -> Figures:
+    """How far (b, 3, h, w) are from these pictures, by pixels, edges and colours."""
+    return {
+        "pixels": F.l1_loss(decoded, pictures),
+        "edges": _edges(decoded, pictures),
+        "colours": _colours(decoded, pictures),
+    }
 
 
 def _edges(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -164,7 +172,12 @@ def opponents(pictures: torch.Tensor) -> torch.Tensor:
     return torch.stack([(red + green + blue) / 3, 1.5 * (red - blue), 4 * (green - (red + blue) / 2)], dim=1)
 
 
-def _discriminator(width: int = 32) -> nn.Sequential:
+def hinge(real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+    """What a discriminator loses that says this of pictures and of what is made: above 0, that it is true."""
+    return (F.relu(1 - real).mean() + F.relu(1 + made).mean()) / 2
+
+
+def patch_discriminator(width: int = 32) -> nn.Sequential:
     """Says of patches whether they are real (Isola et al. 2017, 1611.07004)."""
 
     def layer(into: int, out: int) -> list[nn.Module]:

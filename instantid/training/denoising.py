@@ -221,11 +221,13 @@ class Denoiser(nn.Module):
     def made(
         self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions
     ) -> torch.Tensor:
-        """What a base that predicts v makes of (b, c, h, w) latents with this noise at (b,) timesteps."""
+        """What is made of (b, c, h, w) latents with this noise at (b,) timesteps, in one step."""
         noisy = self._schedule.add_noise(latents, noise, timesteps)
-        velocity = self.predict(noisy, timesteps, conditions).float()
+        predicted = self.predict(noisy, timesteps, conditions).float()
         signal = self._schedule.alphas_cumprod.to(latents.device)[timesteps][:, None, None, None]
-        return signal.sqrt() * noisy - (1 - signal).sqrt() * velocity
+        if self.by_velocity:
+            return signal.sqrt() * noisy - (1 - signal).sqrt() * predicted
+        return (noisy - (1 - signal).sqrt() * predicted) / signal.sqrt()
 
     def compared(
         self,

@@ -46,6 +46,28 @@ def with_faces(
     return replace(conditions, adapters=(faces[:, None, None],), residuals=residuals if net else None)
 
 
+def led(
+    denoiser: Denoiser,
+    prepared: Prepared,
+    told: Conditions,
+    faces: torch.Tensor,
+    chosen: np.ndarray,
+    *,
+    net: bool = True,
+) -> tuple[Conditions, Conditions]:
+    """What pictures are led towards, and away from: nothing said and nobody, in the same place.
+
+    Args:
+        told: of (b,) texts; the rest as for `with_faces`.
+    """
+    nothing = denoiser.read([""] * len(faces))
+    given, against = (
+        with_faces(denoiser, prepared, conditions, whose, chosen, net=net)
+        for conditions, whose in ((told, faces), (nothing, torch.zeros_like(faces)))
+    )
+    return given, against
+
+
 def keypoint_maps(prepared: Prepared, chosen: np.ndarray) -> torch.Tensor:
     """(b, 3, s, s), 0 to 1: what IdentityNet sees of where faces are."""
     size = prepared.size

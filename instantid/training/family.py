@@ -29,6 +29,7 @@ from .several import start_several
 PLANS = Path(__file__).parent / "plans"
 HEIGHT = 1.2  # of a face's box, by its width: what learned large faces is to paint such
 Tell = Callable[[str], None]
+FEWEST = 40  # people in a plan that is only tried: what is told apart by regression wants some
 TRAINED_BY = {
     "style": ("style_adapter", "image_encoder"),
     "control": ("controlnets",),
@@ -69,6 +70,19 @@ class Plan(Frozen):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{min(twice)} is there twice: give each a folder of its own by called: …")
         return self
+
+    def scaled(self, share: float) -> "Plan":
+        """So much of all people and steps, to see that everything goes through; what it trains is worth nothing."""
+        if share == 1:
+            return self
+        people = max(round(share * self.people["people"]), FEWEST)
+        stages = []
+        for stage in self.stages:
+            steps = max(1, round(share * stage.settings.steps))
+            settings = stage.settings.model_copy(update={"steps": steps})
+            stages.append(stage.model_copy(update={"settings": settings}))
+        fewer = {"people": self.people | {"people": people}, "held_out": min(self.held_out, people // 4)}
+        return self.model_copy(update=fewer | {"stages": tuple(stages)})
 
     @property
     def order(self) -> Order:

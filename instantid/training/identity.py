@@ -33,7 +33,7 @@ from .caption_foretelling import CaptionForetelling
 from .conditions import Conditions, twice, without_text
 from .denoising import STRONGEST, Denoiser
 from .face_code import FaceCode
-from .face_conditions import inside_faces, with_faces
+from .face_conditions import inside_faces, led, with_faces
 from .face_regression import photos
 from .foretelling import Foretelling
 from .identity_options import NET_ALONE, Options
@@ -223,19 +223,18 @@ class IdentityTask(nn.Module):
         with both and all maps."""
         records = [self._prepared.records[i] for i in self._shown]
         texts = [record["captions"].get("terse", record["caption"]) for record in records]
-        told, empty = self.denoiser.read(texts), self.denoiser.read([""] * len(texts))
         faces = torch.from_numpy(self._prepared.embeddings[self._shown]).to(self.denoiser.unet.device)
+        who = (self._prepared, self.denoiser.read(texts), faces, self._shown)
         rows = [*self._prepared.images(self._shown)]
         for adapter, net in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)):
             self._attend(adapter)
-            given, against = self._led(told, empty, faces, self._shown, net=net > 0)
+            given, against = led(self.denoiser, *who, net=net > 0)
             rows += [*self._paint(given, against)]
         self._attend(1.0)
         if self.guide:
             every = [self.guide.kinds_of(i) for i in self._shown]
             given, against = (
-                self.guide.guided(each, self._shown, every)
-                for each in self._led(told, empty, faces, self._shown)
+                self.guide.guided(each, self._shown, every) for each in led(self.denoiser, *who)
             )
             rows += [*self._paint(given, against)]
         return lay_out(rows, columns=len(texts))
@@ -266,22 +265,6 @@ class IdentityTask(nn.Module):
         device = self.denoiser.unet.device
         residuals = self._code.residuals(self._code.of(latents.to(device), inside.to(device)))
         return replace(given, residuals=lambda *_: residuals)
-
-    def _led(
-        self,
-        told: Conditions,
-        empty: Conditions,
-        faces: torch.Tensor,
-        chosen: np.ndarray,
-        *,
-        net: bool = True,
-    ) -> tuple[Conditions, Conditions]:
-        """What pictures are led towards, and away from: nothing said and nobody, in the same place."""
-        given, against = (
-            with_faces(self.denoiser, self._prepared, conditions, whose, chosen, net=net)
-            for conditions, whose in ((told, faces), (empty, torch.zeros_like(faces)))
-        )
-        return given, against
 
     def _attend(self, strength: float) -> None:
         self.denoiser.pipeline.set_ip_adapter_scale(strength)

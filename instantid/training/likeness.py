@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from .. import bundles
 from . import identity
 from .denoising import Sampler
+from .face_conditions import led
 from .identity import IdentityTask
 from .loop import Figures
 from .prepared import Prepared
@@ -99,7 +100,8 @@ class LikenessTask(IdentityTask):
         heard = [text if is_told else "" for text, is_told in zip(texts, told, strict=True)]
         alone = strengths == ADAPTER_ALONE
         made = self._lead(chosen, faces, heard, net=not alone)
-        unlike, found = self.recognition(made, faces, chosen, placed=not alone)
+        places = None if alone else prepared.keypoints[chosen]
+        unlike, found = self.recognition(made, faces, chosen, places)
         loss = options.likeness * unlike
         if self._wording and told.any():
             missed, read = self._wording(made[told], list(compress(texts, told)))
@@ -114,8 +116,7 @@ class LikenessTask(IdentityTask):
         The adapter is as strong as in the rest of the batch: checkpointing works both out anew.
         """
         denoiser, options = self.denoiser, self._options
-        told, empty = denoiser.read(texts), denoiser.read([""] * len(texts))
-        given, against = self._led(told, empty, faces, chosen, net=net)
+        given, against = led(denoiser, self._prepared, denoiser.read(texts), faces, chosen, net=net)
         until = random.randint(1, options.steps)
         latents = denoiser.lead(given, against, options.steps, options.guidance, until, sampler=self.sampler)
         return denoiser.pixels(latents)

@@ -52,15 +52,16 @@ class Recognition(nn.Module):
         self._prepared, self._chosen = prepared, chosen
 
     def forward(
-        self, made: torch.Tensor, faces: torch.Tensor, chosen: np.ndarray, *, placed: bool = True
+        self, made: torch.Tensor, faces: torch.Tensor, chosen: np.ndarray, places: np.ndarray | None
     ) -> tuple[torch.Tensor, Figures]:
         """How little (b, 3, s, s) pictures are of (b, d) faces, in all and among others; and figures of both.
 
         Args:
             chosen: (b,) the pictures of the data that they were made after.
-            placed: whether faces were to be where they are in these.
+            places: (b, 5, 2) keypoints of the faces, in pixels; None: nobody said where, they are looked for.
         """
-        places = self._prepared.keypoints[chosen] if placed else self._places(made)
+        placed = places is not None
+        places = places if placed else self._places(made)
         seen = F.normalize(self._recogniser(made, places), dim=1)
         others, persons = torch.randint(len(self.known), (RIVALS,)), self._prepared.persons
         whose = persons[chosen][:, None]

@@ -1,0 +1,214 @@
+"""The `decoder` stage: AutoencoderKL's decoder goes on, with what the UNet makes, and gives pictures of that.
+
+Decoders learn from latents of true pictures (autoencoder.py); a small UNet's have smeared eyes and lumps in them, and
+are shown so. Here some are made out of noisy true ones, and should give the picture; others out of noise alone, as
+the bundle's own pictures are, and should keep their colours. What pictures look like, a patch discriminator says
+(2012.09841, 3.1). So are faces restored behind a generator (GFP-GAN, 2101.04061); here by the decoder that runs
+anyway. Encoder, latents and UNet stay as they are.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from .. import branches, bundles
+from ..errors import InvalidRequest
+from ..people import Frozen
+from .adapters import fitting_adapter
+from .adversarial import pulled
+from .autoencoder import as_tensor, hinge, patch_discriminator, unlike
+from .base import drawn_caption
+from .conditions import Conditions
+from .denoising import Denoiser
+from .face_conditions import led
+from .loop import Figures
+from .prepared import Prepared
+from .recognition import Recognition
+from .settings import Share
+from .sheets import lay_out
+from .starts import write_base
+
+HALF = 0.5  # of the noise schedule: with less, what is made is still the picture
+AGAIN = 0.5  # share of what is made so that is made once more, out of itself
+ABOUT = 12  # pixels that squares lie beside the middle of a face, at most
+COARSE = 4  # pixels: the mean colour of so many a side is kept
+
+
+class Options(Frozen):
+    """Of the decoder's stage."""
+
+    crop: int = Field(64, ge=0, description="Side of the squares about faces that are learned from; 0: all.")
+    true: Share = Field(0.25, description="Share of a batch that is latents of true pictures.")
+    near: Share = Field(
+        0.375, description="Share that is made out of noisy true ones. The rest is made of noise."
+    )
+    edges: float = Field(1.0, description="Weight of differences between edges, at three scales.")
+    colours: float = Field(0.5, description="Weight of differences in hue.")
+    realism: float = Field(
+        2.0,
+        ge=0,
+        description="How much more not being taken for a picture counts than pixels do, by gradient.",
+    )
+    likeness: float = Field(
+        0.0, ge=0, description="Weight of not being recognised; for squares that whole faces lie in."
+    )
+
+
+class DecoderTask(nn.Module):
+    """Learns to show as a picture what the UNet made.
+
+    Args:
+        bundle: whose decoder learns; its face models judge, which must be those that the data was prepared with.
+        chosen: which pictures of `prepared` to learn from; those without a face are left out.
+        shown: whose latents the sample sheet decodes.
+
+    Raises:
+        BundleError: the bundle has no IdentityNet or identity adapter, or its face models do not fit.
+        InvalidRequest: squares do not lie on latents' edges; or onnx2torch is not installed.
+    """
+
+    name = "decoder"
+    stays = ("before.",)
+
+    def __init__(
+        self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
+    ):
+        super().__init__()
+        denoiser = self.denoiser = Denoiser(bundle, faces=True)
+        self._latent = denoiser.pipeline.vae_scale_factor  # pixels a side
+        if options.crop % self._latent:
+            raise InvalidRequest(
+                f"crop must be a multiple of {self._latent}, the side of a latent in pixels."
+            )
+        branches.attach(denoiser.pipeline, [fitting_adapter(bundle, denoiser.unet, prepared)])
+        denoiser.requires_grad_(False)
+        self.before = copy.deepcopy(denoiser.vae)
+        for part in (denoiser.vae.decoder, denoiser.vae.post_quant_conv):
+            if part is not None:
+                part.requires_grad_(True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.judge = patch_discriminator()
+        self._chosen = chosen[prepared.found[chosen]]
+        self.recognition = Recognition(bundle, prepared, self._chosen) if options.likeness else None
+        self._prepared, self._shown, self._options = prepared, shown, options
+        self._defaults = bundles.open_bundle(bundle).defaults
+        self._side = min(
+            options.crop // self._latent or denoiser.side, denoiser.side
+        )  # of squares, in latents
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def forward(self, indices: Sequence[int]) -> Figures:
+        """How far from their pictures latents are shown that should be like these; and of all, how little they are
+        taken for pictures and recognised."""
+        chosen, options = self._chosen[list(indices)], self._options
+        latents, like = self._latents(chosen)
+        corners = self._corners(chosen)
+        pictures = as_tensor(self._prepared.images(chosen)).to(latents.device)
+        pictures = _squares(pictures, corners * self._latent, self._side * self._latent)
+        latents = _squares(latents, corners, self._side)
+        shown = self.denoiser.pixels(latents)
+        figures, loss = {}, shown.new_zeros(())
+        if like:
+            figures = unlike(shown[:like], pictures[:like])
+            weights = {"pixels": 1.0, "edges": options.edges, "colours": options.colours}
+            loss = sum(weight * figures[name] for name, weight in weights.items())
+        if like < len(shown):
+            figures["kept"] = self._recoloured(latents[like:], shown[like:])
+            loss = loss + figures["kept"]
+        fooling, judged = self._contest(shown, pictures)
+        loss = loss + options.realism * fooling + judged["telling"]
+        if options.likeness:
+            faces = torch.from_numpy(self._prepared.embeddings[chosen]).to(shown.device)
+            places = self._prepared.keypoints[chosen] - self._latent * corners[:, None]
+            lost, found = self.recognition(shown, faces, chosen, places)
+            loss, figures = loss + options.likeness * lost, figures | found
+        return {"loss": loss} | figures | judged
+
+    def sheet(self) -> Image.Image:
+        """The pictures; below, what the decoder shows of their latents, of those made out of noisy ones, and of those
+        made of noise."""
+        rows = [*self._prepared.images(self._shown)]
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for make in (self._true, self._near, self._far):
+                rows += [*self.denoiser.decode(make(self._shown))]
+        return lay_out(rows, columns=len(self._shown))
+
+    def save(self, bundle: Path) -> None:
+        """Write the VAE, whose encoder is as it was."""
+        write_base(bundle, {"vae": self.denoiser.vae})
+
+    @torch.no_grad()
+    def _latents(self, chosen: np.ndarray) -> tuple[torch.Tensor, int]:
+        """(b, c, h, w), and how many of them, the first, should give their pictures."""
+        count, options = len(chosen), self._options
+        true = round(options.true * count)
+        like = min(count, true + round(options.near * count))
+        kinds = ((self._true, chosen[:true]), (self._near, chosen[true:like]), (self._far, chosen[like:]))
+        return torch.cat([make(part) for make, part in kinds if len(part)]), like
+
+    def _true(self, chosen: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(self._prepared.latents(chosen)).float().to(self.denoiser.unet.device)
+
+    def _near(self, chosen: np.ndarray) -> torch.Tensor:
+        """Made out of true ones in some noise, half of them twice: mistakes that the first step made lie under the
+        noise of the second one."""
+        denoiser, (given, _) = self.denoiser, self._led(chosen)
+        latents = self._true(chosen)
+        for share in (1.0, AGAIN):
+            at = (HALF * denoiser.timesteps(len(chosen), 1.0)).long().to(latents.device)
+            made = denoiser.made(latents, torch.randn_like(latents), at, given)
+            latents = torch.where(torch.rand_like(latents[:, :1, :1, :1]) < share, made, latents)
+        return latents
+
+    def _far(self, chosen: np.ndarray) -> torch.Tensor:
+        """Made as the bundle's own pictures are."""
+        steps, guidance = self._defaults.steps, self._defaults.guidance_scale
+        return self.denoiser.lead(*self._led(chosen), steps, guidance, steps)
+
+    def _led(self, chosen: np.ndarray) -> tuple[Conditions, Conditions]:
+        """What pictures of these people in these places are led towards, and away from."""
+        denoiser, prepared = self.denoiser, self._prepared
+        faces = torch.from_numpy(prepared.embeddings[chosen]).to(denoiser.unet.device)
+        captions = [drawn_caption(prepared.records[i]) for i in chosen]
+        return led(denoiser, prepared, denoiser.read(captions), faces, chosen)
+
+    def _corners(self, chosen: np.ndarray) -> np.ndarray:
+        """(b, 2) x, y, in latents: where squares about the faces begin."""
+        side, middles = self._side, self._prepared.keypoints[chosen].mean(axis=1)
+        beside = ABOUT * (2 * torch.rand(len(chosen), 2).numpy() - 1)
+        corners = ((middles + beside) / self._latent - side / 2).round().astype(int)
+        return corners.clip(0, self.denoiser.side - side)
+
+    def _recoloured(self, latents: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        """How far what is shown is from the colours that the decoder of before gave."""
+        with torch.no_grad():
+            before = self.before.decode(latents / self.before.config.scaling_factor).sample
+        return F.l1_loss(F.avg_pool2d(shown, COARSE), F.avg_pool2d(before, COARSE))
+
+    def _contest(self, shown: torch.Tensor, pictures: torch.Tensor) -> tuple[torch.Tensor, Figures]:
+        """What the decoder loses; what the discriminator does, and how often that is right."""
+        real, made = self.judge(pictures), self.judge(shown.detach())
+        right = (real.mean(dim=(1, 2, 3))[:, None] > made.mean(dim=(1, 2, 3))).float().mean()
+        seen = shown.detach().requires_grad_()
+        [better] = torch.autograd.grad(-self.judge(seen).mean(dim=(1, 2, 3)).sum(), seen)
+        # As long as the gradient of pixels; of a judge that cannot tell there is nothing to learn.
+        size = (2 * right - 1).clamp(min=0) / (len(shown) * shown[0].numel() ** 0.5)
+        return pulled(shown, better, size), {"telling": hinge(real, made), "right": right}
+
+
+def _squares(each: torch.Tensor, corners: np.ndarray, side: int) -> torch.Tensor:
+    """One out of each of (b, c, h, w), from (b, 2) x, y on."""
+    return torch.stack(
+        [one[:, y : y + side, x : x + side] for one, (x, y) in zip(each, corners, strict=True)]
+    )
