@@ -76,7 +76,7 @@ def test_true_pictures_come_out_better(prepared, opencv_folder, tmp_path):  # no
     settings = QUICK.model_copy(
         update={"steps": 60, "learning_rate": 3e-3, "log_every": 10, "sheet_every": 0}
     )
-    task = make_task(bundle, prepared, true=1.0, near=0.0, realism=0.1)
+    task = make_task(bundle, prepared, real=1.0, near=0.0, realism=0.1)
     told = [progress.figures for progress in train(task, settings, tmp_path / "run", bundle)]
     assert told[-1]["pixels"] < 0.8 * told[0]["pixels"]
     assert "kept" not in told[0] and "like" not in told[0]
@@ -86,7 +86,7 @@ def test_squares_of_latents_and_pictures_lie_alike(opencv_folder, tmp_path, monk
     """Of linear latents, whose first numbers are the mean colour of their place."""
     linear = make_linear(tmp_path / "linear", people=2, views=6, width=128)
     bundle = with_faces(make_velocity_bundle(tmp_path / "bundle", linear), opencv_folder)
-    task = make_task(bundle, linear, true=1.0, near=0.0, likeness=0.3)
+    task = make_task(bundle, linear, real=1.0, near=0.0, likeness=0.3)
     asked = {}
     monkeypatch.setattr(
         task.denoiser, "pixels", lambda latents: F.interpolate(latents[:, :3], scale_factor=SCALE)
@@ -113,7 +113,7 @@ def test_squares_of_latents_and_pictures_lie_alike(opencv_folder, tmp_path, monk
 
 def test_what_is_made_of_true_ones_is_near_them(bundle, prepared, monkeypatch):
     """By a UNet that knows: the noise is taken out again."""
-    task = make_task(bundle, prepared, true=0.0, near=0.5)
+    task = make_task(bundle, prepared, real=0.0, near=0.5)
     seen = []
 
     def predict(noisy, timesteps, conditions):

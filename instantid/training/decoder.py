@@ -45,9 +45,9 @@ class Options(Frozen):
     """Of the decoder's stage."""
 
     crop: int = Field(64, ge=0, description="Side of the squares about faces that are learned from; 0: all.")
-    true: Share = Field(0.25, description="Share of a batch that is latents of true pictures.")
+    real: Share = Field(0.25, description="Share of a batch that is latents of real pictures.")
     near: Share = Field(
-        0.375, description="Share that is made out of noisy true ones. The rest is made of noise."
+        0.375, description="Share that is made out of noisy real ones. The rest is made of noise."
     )
     edges: float = Field(1.0, description="Weight of differences between edges, at three scales.")
     colours: float = Field(0.5, description="Weight of differences in hue.")
@@ -152,7 +152,7 @@ class DecoderTask(nn.Module):
     def _latents(self, chosen: np.ndarray) -> tuple[torch.Tensor, int]:
         """(b, c, h, w), and how many of them, the first, should give their pictures."""
         count, options = len(chosen), self._options
-        true = round(options.true * count)
+        true = round(options.real * count)
         like = min(count, true + round(options.near * count))
         kinds = ((self._true, chosen[:true]), (self._near, chosen[true:like]), (self._far, chosen[like:]))
         return torch.cat([make(part) for make, part in kinds if len(part)]), like
