@@ -222,15 +222,21 @@ def mini(
         console.print(f"The bundle is in {bundle}. Try it: python app.py --bundle {bundle}", markup=False)
     if pack is not None:
         command = f"python -m instantid train mini {folder} --plan {plan} --device {device}"
-        packed = family.pack_family(
-            wanted,
-            folder,
-            pack,
-            hardware=_hardware(device),
-            command=command if scale == 1 else f"{command} --scale {scale:g}",
-            commit=_commit(),
-        )
-        console.print(f"{packed} In {pack}.", markup=False)
+        try:
+            packed = family.pack_family(
+                wanted,
+                folder,
+                pack,
+                hardware=_hardware(device),
+                command=command if scale == 1 else f"{command} --scale {scale:g}",
+                commit=_commit(),
+            )
+        except InvalidRequest:
+            if bundle is not None:
+                raise
+            console.print("Nothing is packed yet: there is nobody's face in it.", markup=False)
+        else:
+            console.print(f"{packed} In {pack}.", markup=False)
     if stopped():
         raise typer.Exit(130)
 
