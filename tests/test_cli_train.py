@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from instantid import bundles
 from instantid.cli import app
 from instantid.cli import train as commands
-from instantid.training import checkpoints, loop, runs
+from instantid.training import checkpoints, family, loop, runs
 from instantid.training.prepared import Prepared
 
 
@@ -100,3 +100,13 @@ def test_photos_are_prepared_and_encoded(tmp_path, prepared):
     result = run("latents", out, bundle, "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert Prepared(out).latents([0]).shape == (1, 4, 8, 8)
+
+
+def test_a_plan_that_is_paused_early_says_that_there_is_nothing_to_pack(tmp_path, monkeypatch):
+    monkeypatch.setattr(family, "train_family", lambda *told, **how: None)
+    paused = run("mini", tmp_path / "work", "--pack", tmp_path / "packed")
+    assert paused.exit_code == 0, paused.output
+    assert "Paused" in paused.output and "identity stage" in paused.output
+    assert not (tmp_path / "packed").exists()
+    monkeypatch.setattr(family, "train_family", lambda *told, **how: tmp_path)
+    assert run("mini", tmp_path / "work", "--pack", tmp_path / "packed").exit_code == 1

@@ -140,7 +140,7 @@ def test_a_failing_process_tells_what_it_said(plan, tmp_path):
 
 
 def test_without_the_identity_stage_there_is_nothing_to_pack(plan, tmp_path):
-    with pytest.raises(InvalidRequest, match="identity stage"):
+    with pytest.raises(family.NothingToPack, match="identity stage"):
         family.pack_family(
             plan, tmp_path / "work", tmp_path / "packed", hardware="a test", command="a test", commit="none"
         )

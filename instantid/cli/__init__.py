@@ -8,7 +8,7 @@ from collections.abc import Callable
 import typer
 
 from ..progress import THREAD
-from . import batch, compare, data, doctor, evaluate, fetch, generate, people, train
+from . import batch, compare, data, doctor, evaluate, fetch, generate, people, train, train_mini
 from .terminal import quieten as quieten
 from .terminal import told
 
@@ -52,7 +52,7 @@ def _all_commands() -> typer.Typer:
     app.add_typer(
         _group(made, "Rendered people for training and tests: nobody real, everything known."), name="data"
     )
-    learned = {"prepare": train.prepare, "latents": train.latents, "mini": train.mini}
+    learned = {"prepare": train.prepare, "latents": train.latents, "mini": train_mini.mini}
     learned |= {stage: train.command(stage) for stage in train.STAGES}
     app.add_typer(_group(learned, "Training: data made ready, then one stage at a time."), name="train")
     app.add_typer(_group(saved, "People kept under a name, to be used in place of photos."), name="people")

@@ -1,8 +1,6 @@
 """`train`: the papers' training, one stage at a time, and what makes data ready for it."""
 
-import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +56,7 @@ def command(stage: str) -> Callable[..., None]:
         from ..training import runs
 
         run = runs.read_run(file, dict(_change(text) for text in changes))
-        with _stopping() as stopped, console.status(f"Loading {run.bundle} …") as status:
+        with stopping() as stopped, console.status(f"Loading {run.bundle} …") as status:
             for progress in runs.start(stage, run, stopping=stopped):
                 status.stop()
                 console.quiet = not runs.speaks()
@@ -168,97 +166,6 @@ def _face_kind(bundle: "Bundle") -> str:
     return bundle.faces.kind
 
 
-def mini(
-    folder: Annotated[Path, typer.Argument(help="Of data, runs and the bundle; some GB.")],
-    plan: Annotated[
-        str,
-        typer.Option(
-            help="small (128 pixels, for a CPU), further (goes on with the mini that comes along), large (256, for a "
-            "GPU), or a YAML file."
-        ),
-    ] = "small",
-    device: Annotated[
-        Literal["cpu", "cuda"], typer.Option(help="Where it learns, and where people are rendered.")
-    ] = "cpu",
-    workers: Annotated[int, typer.Option(min=1, help="Processes that make data; each takes a core.")] = 1,
-    processes: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Processes that learn together, one per GPU or core; they share each batch."
-        ),
-    ] = 1,
-    scale: Annotated[
-        float,
-        typer.Option(
-            min=0.0001,
-            max=1,
-            help="So much of the plan's people and steps: 0.01 shows on any machine that everything goes through.",
-        ),
-    ] = 1,
-    minutes: Annotated[float, typer.Option(help="Pause after so many; the same command goes on.")] = 1e9,
-    pack: Annotated[
-        Path | None,
-        typer.Option(help="In the end, pack what is trained into this folder, such as assets/mini."),
-    ] = None,
-) -> None:
-    """The whole embedded bundle from nothing: rendered people, then stage by stage. The same command goes on."""
-    from ..training import family
-
-    wanted = family.read_plan(plan).scaled(scale)
-    with _stopping() as stopped:
-        bundle = family.train_family(
-            wanted,
-            folder,
-            device=device,
-            workers=workers,
-            processes=processes,
-            minutes=minutes,
-            tell=lambda line: console.print(line, markup=False, highlight=False),
-            stopping=stopped,
-        )
-    if bundle is None:
-        console.print("Paused; the same command goes on.", markup=False)
-    else:
-        console.print(f"The bundle is in {bundle}. Try it: python app.py --bundle {bundle}", markup=False)
-    if pack is not None:
-        command = f"python -m instantid train mini {folder} --plan {plan} --device {device}"
-        try:
-            packed = family.pack_family(
-                wanted,
-                folder,
-                pack,
-                hardware=_hardware(device),
-                command=command if scale == 1 else f"{command} --scale {scale:g}",
-                commit=_commit(),
-            )
-        except InvalidRequest:
-            if bundle is not None:
-                raise
-            console.print("Nothing is packed yet: there is nobody's face in it.", markup=False)
-        else:
-            console.print(f"{packed} In {pack}.", markup=False)
-    if stopped():
-        raise typer.Exit(130)
-
-
-def _hardware(device: str) -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()} CPU cores"
-
-
-def _commit() -> str:
-    """The commit of the code that trains, as far as git knows."""
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or "unknown"
-
-
 def _change(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -278,7 +185,7 @@ def _line(stage: str, progress: "Standing") -> str:
 
 
 @contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
+def stopping() -> Iterator[Callable[[], bool]]:
     """Take the first Ctrl-C as a wish, to be asked for between steps; the second one ends at once, as always."""
     asked: list[int] = []
 

@@ -77,13 +77,11 @@ class AutoencoderTask(nn.Module):
         pictures = as_tensor(self._squares(self._chosen[list(indices)])).to(self.vae.device)
         posterior = self.vae.encode(pictures).latent_dist
         decoded = self.vae.decode(posterior.sample()).sample
-        figures = unlike(decoded, pictures)
+        options = self._options
+        loss, figures = unlike(decoded, pictures, options.edges, options.colours)
         figures["tint"] = self._tint(posterior.mean, pictures)
         figures["kl"] = posterior.kl().mean() / posterior.mean[0].numel()
-        options = self._options
-        loss = figures["pixels"] + options.edges * figures["edges"]
-        loss = loss + options.colours * figures["colours"] + options.tint * figures["tint"]
-        loss = loss + options.kl * figures["kl"]
+        loss = loss + options.tint * figures["tint"] + options.kl * figures["kl"]
         if self.judge is not None:
             figures |= self._contest(decoded, pictures)
             loss = loss + options.adversarial * figures["fooling"] + figures["telling"]
@@ -139,13 +137,16 @@ def _spread(prepared: Prepared, chosen: np.ndarray, count: int) -> np.ndarray:
     return prepared.images(chosen[:: max(1, len(chosen) // count)])
 
 
-def unlike(decoded: torch.Tensor, pictures: torch.Tensor) -> Figures:
-    """How far (b, 3, h, w) are from these pictures, by pixels, edges and colours."""
-    return {
+def unlike(
+    decoded: torch.Tensor, pictures: torch.Tensor, edges: float, colours: float
+) -> tuple[torch.Tensor, Figures]:
+    """How far (b, 3, h, w) are from these pictures: in all, by these weights, and by pixels, edges and colours."""
+    figures = {
         "pixels": F.l1_loss(decoded, pictures),
         "edges": _edges(decoded, pictures),
         "colours": _colours(decoded, pictures),
     }
+    return figures["pixels"] + edges * figures["edges"] + colours * figures["colours"], figures
 
 
 def _edges(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

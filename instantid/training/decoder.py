@@ -90,6 +90,7 @@ class DecoderTask(nn.Module):
         branches.attach(denoiser.pipeline, [fitting_adapter(bundle, denoiser.unet, prepared)])
         denoiser.requires_grad_(False)
         self.before = copy.deepcopy(denoiser.vae)
+        self.before.encoder = None  # nor would checkpoints want it
         for part in (denoiser.vae.decoder, denoiser.vae.post_quant_conv):
             if part is not None:
                 part.requires_grad_(True)
@@ -100,9 +101,8 @@ class DecoderTask(nn.Module):
         self.recognition = Recognition(bundle, prepared, self._chosen) if options.likeness else None
         self._prepared, self._shown, self._options = prepared, shown, options
         self._defaults = bundles.open_bundle(bundle).defaults
-        self._side = min(
-            options.crop // self._latent or denoiser.side, denoiser.side
-        )  # of squares, in latents
+        # Of squares, in latents.
+        self._side = min(options.crop // self._latent or denoiser.side, denoiser.side)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -119,9 +119,7 @@ class DecoderTask(nn.Module):
         shown = self.denoiser.pixels(latents)
         figures, loss = {}, shown.new_zeros(())
         if like:
-            figures = unlike(shown[:like], pictures[:like])
-            weights = {"pixels": 1.0, "edges": options.edges, "colours": options.colours}
-            loss = sum(weight * figures[name] for name, weight in weights.items())
+            loss, figures = unlike(shown[:like], pictures[:like], options.edges, options.colours)
         if like < len(shown):
             figures["kept"] = self._recoloured(latents[like:], shown[like:])
             loss = loss + figures["kept"]

@@ -39,6 +39,10 @@ TRAINED_BY = {
 """Parts that a bundle does without, and has no use of before their stage is done."""
 
 
+class NothingToPack(InvalidRequest):
+    """There is nobody's face in what is trained so far."""
+
+
 class StagePlan(Frozen):
     """One stage of a plan."""
 
@@ -206,14 +210,14 @@ def pack_family(
     """Pack what is trained so far, for the repository: the bundle of the last finished stage, with its history.
 
     Raises:
-        InvalidRequest: the identity stage is not done: there is nobody's face in it yet.
+        NothingToPack: the identity stage is not done.
     """
     done = [stage for stage in plan.stages if steps_done(folder / stage.name) >= stage.settings.steps]
     learned = {stage.stage for stage in done}
     if any(stage.options.get("guided") for stage in done):
         learned.add("control")
     if "identity" not in learned:
-        raise InvalidRequest(
+        raise NothingToPack(
             f"The identity stage of {folder} is not done: go on with python -m instantid train mini {folder}"
         )
     bundle = bundles.open_bundle(folder / done[-1].name / "bundle")
