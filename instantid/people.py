@@ -12,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from .errors import InvalidRequest
 
+STRENGTHS = ("identity_strength", "adapter_strength")  # a person's own go before the request's
+USUAL_STRENGTH = 0.8  # the reference's, of both
 MAX_STRENGTH = 1.5  # the reference's sliders end here; past it colours burn (InstantID#80)
 MAX_PEOPLE = 4
 FARTHEST = 1e6  # pixels from the picture's corner: what can be drawn at all; no photo is as large

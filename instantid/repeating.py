@@ -8,11 +8,12 @@ from . import dotted, prints
 from .dotted import Source
 from .errors import InvalidRequest
 from .metadata import Record, versions
+from .people import STRENGTHS
 from .prints import Print
 from .request import Photo, Request
 
-LEFT_OPEN = ("width", "height", "steps", "guidance_scale", "scheduler", "seed")  # the engine fills them in
-STRENGTHS = ("identity_strength", "adapter_strength")  # a person's own go before the request's
+# The engine fills them in.
+LEFT_OPEN = ("width", "height", "steps", "guidance_scale", "scheduler", "seed", *STRENGTHS)
 
 
 def restore(

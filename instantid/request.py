@@ -101,7 +101,8 @@ def _as_lora(value: Any) -> Any:
 
 
 class Request(Frozen):
-    """One run. `None` for width, height, steps, guidance_scale or scheduler means the recipe's or the bundle's."""
+    """One run. `None` for width, height, steps, guidance_scale or scheduler means the recipe's or the bundle's; for
+    identity_strength and adapter_strength the bundle's."""
 
     people: tuple[Person, ...] = Field(
         min_length=1, max_length=MAX_PEOPLE, description="Who appears, from left to right."
@@ -130,11 +131,17 @@ class Request(Frozen):
     recipe: RecipeName | None = Field(
         None, description="Few-step weights with the sampler, steps and guidance that suit them."
     )
-    identity_strength: Strength = Field(
-        0.8, description="IdentityNet: holds likeness and the place of the face. 0 is off."
+    identity_strength: float | None = Field(
+        None,
+        ge=0,
+        le=MAX_STRENGTH,
+        description="IdentityNet: holds likeness and the place of the face. 0 is off.",
     )
-    adapter_strength: Strength = Field(
-        0.8, description="Image adapter: holds the details of the face. Lower it when the prompt is ignored."
+    adapter_strength: float | None = Field(
+        None,
+        ge=0,
+        le=MAX_STRENGTH,
+        description="Image adapter: holds the details of the face. Lower it when the prompt is ignored.",
     )
     faceid_strength: Strength = Field(0.0, description="FaceID, an IP-Adapter for one person. 0 is off.")
     face_region: bool = Field(

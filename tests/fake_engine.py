@@ -17,6 +17,7 @@ from skimage.measure import label, regionprops
 from instantid import metadata
 from instantid.errors import NoFaceFound
 from instantid.images import open_image
+from instantid.people import STRENGTHS, USUAL_STRENGTH
 from instantid.request import MAX_SEED, Face, Photo, Portrait, Request, Result, Step
 from instantid.styles import NO_STYLE, Style
 from instantid.ui import Studio
@@ -148,6 +149,7 @@ class FakeEngine:
         seed = random.randint(0, MAX_SEED - 16) if request.seed is None else request.seed
         size = (request.width or 256, request.height or 320)
         own = {"steps": 4, "guidance_scale": 5.0, "scheduler": "Euler"} | RECIPES.get(request.recipe, {})
+        own |= dict.fromkeys(STRENGTHS, USUAL_STRENGTH)
         own.pop("when", None)
         sampling = {name: value for name, value in own.items() if getattr(request, name) is None}
         return request.replace(seed=seed, width=size[0], height=size[1], **sampling)
@@ -205,6 +207,8 @@ def fake_studio(engine: FakeEngine, **changes) -> Studio:
             "steps": 4,
             "guidance_scale": 5.0,
             "scheduler": "Euler",
+            "identity_strength": 0.8,
+            "adapter_strength": 0.8,
             "least_face": 0.0,
         },
         "style_reference": True,

@@ -88,6 +88,8 @@ def test_open_settings_get_sdxl_s_defaults(folder):
         "steps": 30,
         "guidance_scale": 5.0,
         "scheduler": "Euler",
+        "identity_strength": 0.8,
+        "adapter_strength": 0.8,
         "least_face": 0.0,
     }
     write(folder, defaults={"width": 256, "height": 256, "steps": 4})

@@ -39,7 +39,7 @@ class Painter:
         yield Step(0, 2, None)
         if problem := self.fails(request):
             raise problem
-        colour = (round(request.identity_strength * 100), request.seed % 256, 0)
+        colour = (round((request.identity_strength or 0) * 100), request.seed % 256, 0)
         width, height = self.size
         own = {"width": width, "height": height, "guidance_scale": 5.0, "scheduler": "Euler"}
         filled = request.replace(**own, steps=request.steps or 2)
@@ -261,6 +261,10 @@ def test_methods_take_the_same_inputs(base, face):
     own = base.replace(people=[base.people[0].replace(adapter_strength=0.3)], style_image=photo)
     [cell] = Grid(base=own, x=read_axis("method: IP-Adapter FaceID")).cells
     assert (cell.request.faceid_strength, cell.request.style_image) == (0.3, photo)
+    [cell] = Grid(base=base, x=read_axis("method: IP-Adapter")).cells
+    assert (base.adapter_strength, cell.request.style_strength) == (None, 0.8), (
+        "as the reference's image adapter"
+    )
 
 
 def test_methods_are_those_that_have_their_weights():

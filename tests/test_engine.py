@@ -53,8 +53,8 @@ def original(tiny, request: Request, **changes) -> np.ndarray:
         height=height,
         steps=request.steps,
         guidance_scale=5.0 if request.guidance_scale is None else request.guidance_scale,
-        identity_strength=request.identity_strength,
-        adapter_strength=request.adapter_strength,
+        identity_strength=0.8 if request.identity_strength is None else request.identity_strength,
+        adapter_strength=0.8 if request.adapter_strength is None else request.adapter_strength,
         face_box=tuple(face.box) if request.face_region else None,
     )
     inputs = dataclasses.replace(inputs, **changes)

@@ -494,6 +494,8 @@ def test_a_file_of_the_first_version_is_read(tmp_path):
         steps=2,
         guidance_scale=3.0,
         scheduler="UniPC",
+        identity_strength=0.8,
+        adapter_strength=0.8,
         controls={"canny": 0.4},
         width=72,
         height=88,
@@ -526,6 +528,8 @@ def test_a_damaged_file_of_the_first_version_is_said_to_be_damaged(tmp_path, cha
     [
         ({}, True),
         ({"steps": None, "width": None, "height": None, "scheduler": None, "guidance_scale": None}, True),
+        ({"identity_strength": None, "adapter_strength": None}, True),
+        ({"identity_strength": 0.1}, False),
         ({"steps": 8}, False),
         ({"style": None}, False),
         ({"seed": 1}, False),

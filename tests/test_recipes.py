@@ -83,12 +83,23 @@ def test_guidance_is_off_where_the_publisher_wants_none():
 
 
 def test_a_recipe_fills_what_was_left_open_and_what_was_asked_for_wins():
-    assert recipes.fill(asked(), DEFAULTS) == asked(steps=30, guidance_scale=5.0, scheduler="DPM++ 2M")
+    strengths = {"identity_strength": 0.8, "adapter_strength": 0.8}
+    settled = asked(steps=30, guidance_scale=5.0, scheduler="DPM++ 2M", **strengths)
+    assert recipes.fill(asked(), DEFAULTS) == settled
     filled = recipes.fill(asked(recipe="Lightning, 8 steps"), DEFAULTS)
     assert (filled.steps, filled.guidance_scale, filled.scheduler) == (8, 1.0, "Euler")
     filled = recipes.fill(asked(recipe="Lightning, 8 steps", steps=6, guidance_scale=0), DEFAULTS)
     assert (filled.steps, filled.guidance_scale, filled.scheduler) == (6, 0, "Euler")
     assert recipes.fill(filled, DEFAULTS) == filled
+
+
+@pytest.mark.parametrize("recipe", [None, "Lightning, 4 steps"])
+def test_strengths_left_open_are_the_bundle_s_own_whatever_the_recipe(recipe):
+    own = DEFAULTS.model_copy(update={"identity_strength": 1.0, "adapter_strength": 0.6})
+    filled = recipes.fill(asked(recipe=recipe), own)
+    assert (filled.identity_strength, filled.adapter_strength) == (1.0, 0.6)
+    filled = recipes.fill(asked(recipe=recipe, identity_strength=0.0), own)
+    assert (filled.identity_strength, filled.adapter_strength) == (0.0, 0.6), "0 is asked for, not open"
 
 
 def test_another_sampler_keeps_the_spacing_and_nothing_else_of_the_recipe():

@@ -83,9 +83,10 @@ def test_stages_go_on_with_each_others_bundles(plan, tmp_path, monkeypatch):
 
 
 def test_what_learned_close_faces_paints_close_faces(plan, tmp_path):
-    close = plan.model_copy(update={"fill": 0.5, "stages": plan.stages[:2]})
+    close = plan.model_copy(update={"fill": 0.5, "strengths": 1.0, "stages": plan.stages[:2]})
     finished = family.train_family(close, tmp_path / "work", device="cpu")
-    assert bundles.open_bundle(finished).defaults.least_face == 0.6
+    usual = bundles.open_bundle(finished).defaults
+    assert (usual.least_face, usual.identity_strength, usual.adapter_strength) == (0.6, 1.0, 1.0)
     boxes = Prepared(tmp_path / "work" / "prepared").boxes
     widths = (boxes[:, 2] - boxes[:, 0])[boxes[:, 2] > 0]
     assert 0.4 < np.median(widths) / plan.order.size < 0.6

@@ -152,6 +152,15 @@ def test_the_page_starts_with_the_sampler_of_the_bundle(photo):
     assert read(fake_studio(FakeEngine(), defaults=own), photo).scheduler == "LCM"
 
 
+def test_the_page_starts_with_the_strengths_of_the_bundle(photo):
+    own = fake_studio(FakeEngine()).defaults | {"identity_strength": 1.0, "adapter_strength": 0.6}
+    studio = fake_studio(FakeEngine(), defaults=own)
+    request = read(studio, photo)
+    assert (request.identity_strength, request.adapter_strength) == (1.0, 0.6)
+    second = read(studio, photo, people_count=2, person_2=box(photo), own_2=True).people[1]
+    assert (second.identity_strength, second.adapter_strength) == (1.0, 0.6)
+
+
 def test_what_the_bundle_lacks_is_neither_on_the_page_nor_asked_for(photo):
     bare = fake_studio(
         FakeEngine(),
@@ -185,6 +194,8 @@ def test_what_the_bundle_lacks_is_neither_on_the_page_nor_asked_for(photo):
         steps=4,
         guidance_scale=5.0,
         scheduler="Euler",
+        identity_strength=0.8,
+        adapter_strength=0.8,
     )
 
 

@@ -25,6 +25,7 @@ from instantid.ui.compare_axes import (
 )
 from instantid.ui.compare_plan import load, look_ahead, read_grid
 from instantid.ui.compare_run import Made, make, table_of, take_along
+from instantid.ui.compare_zoom import describe
 from instantid.ui.pace import Pace
 from instantid.ui.refill import refill
 from tests.fake_engine import STYLES, FakeEngine, draw_photo, fake_studio
@@ -329,6 +330,19 @@ def test_a_request_is_put_into_the_form_so_that_it_asks_for_the_same(studio, pho
     assert changed["people"] == [(tmp_path / "two.png", None)] and changed["randomise"] is False
     assert changed["places"][0]["view"] == "profile left"
     assert set(changed) == {"people", "lora_1", "lora_1_strength", "randomise", "places"}
+
+
+def test_strengths_left_open_come_as_the_bundle_s_own(studio, photo):
+    request = read_grid(form(photo), rows(STRENGTHS), studio).cells[0].request
+    two = request.replace(people=request.people * 2, identity_strength=None, adapter_strength=None)
+    studio = dataclasses.replace(studio, defaults={**studio.defaults, "identity_strength": 1.0})
+    changed = refill(two, studio, form(photo))
+    held = form(photo) | changed
+    assert [held[f"identity_{number}"] for number in (1, 2)] == [1.0, 1.0]
+    assert (held["identity_strength"], held["adapter_strength"]) == (1.0, 0.8)
+    cell = compare.Cell(x=0, y=0, z=0, request=two, labels=())
+    told = describe(compare.Outcome(cell=cell, path=photo, status="made"))
+    assert "Scheduler" in told and "IdentityNet strength" not in told, "nobody has said one"
 
 
 def test_the_face_that_was_meant_comes_back_with_its_photo(studio, photo):

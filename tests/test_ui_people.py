@@ -13,6 +13,7 @@ from test_faces import finder as finder
 from test_faces import opencv_folder as opencv_folder
 
 from instantid import scene
+from instantid.bundles import Defaults
 from instantid.errors import InvalidRequest
 from instantid.images import open_image
 from instantid.people import MAX_PEOPLE, Face, Person, Photo, Portrait
@@ -159,14 +160,7 @@ def real_studio(finder):
     return fake_studio(
         FakeEngine(),
         find_faces=lambda path: finder.find(open_image(path)),
-        defaults={
-            "width": 512,
-            "height": 512,
-            "steps": 4,
-            "guidance_scale": 5.0,
-            "scheduler": "Euler",
-            "least_face": 0.0,
-        },
+        defaults=Defaults(width=512, height=512, steps=4).model_dump(),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import BundleError, DownloadError
+from ..people import MAX_STRENGTH, USUAL_STRENGTH
 from ..request import SchedulerName
 from . import face_files, hub_parts, weight_files
 from .hub_parts import Hub, HubSource
@@ -38,6 +39,8 @@ class Defaults(BaseModel):
     steps: int = Field(30, ge=1)
     guidance_scale: float = Field(5.0, ge=0)
     scheduler: SchedulerName = "Euler"
+    identity_strength: float = Field(USUAL_STRENGTH, ge=0, le=MAX_STRENGTH)
+    adapter_strength: float = Field(USUAL_STRENGTH, ge=0, le=MAX_STRENGTH)
     least_face: float = Field(
         0.0,
         ge=0,

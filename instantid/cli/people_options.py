@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidRequest
-from ..people import MAX_PEOPLE, Photo, Portrait, View
+from ..people import MAX_PEOPLE, STRENGTHS, Photo, Portrait, View
 from ..request import Person
 from .options import Option, of_field
 
 PANEL = "People"
 OF_FACES = ("face", "person", "face_number")
-STRENGTHS = ("identity_strength", "adapter_strength")
 NUMBERED = (  # name, kind, help
     ("face", list[Path], "A photo of the face. Several of one person are averaged."),
     ("person", list[str], "Somebody saved before, by name, instead of a photo or beside photos."),

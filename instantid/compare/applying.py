@@ -6,11 +6,10 @@ from typing import Any
 
 from .. import dotted
 from ..errors import InvalidRequest
-from ..people import Photo
+from ..people import STRENGTHS, USUAL_STRENGTH, Photo
 from ..request import Request
 from .fields import METHODS, REPLACE, Variable
 
-STRENGTHS = ("identity_strength", "adapter_strength")
 _FACE = (*STRENGTHS, "faceid_strength")
 _LAST = (REPLACE, "adapters", "method")  # they look at what the others have set
 
@@ -96,7 +95,8 @@ def _with_adapters(request: Request, what: str) -> Request:
 def _by_method(request: Request, method: str) -> Request:
     """The same inputs by another method.
 
-    Both IP-Adapters act as strongly as the image adapter would have acted. The plain one reads the whole face photo
+    Both IP-Adapters act as strongly as the image adapter would have acted; where that is left open, as the
+    reference's would have. The plain one reads the whole face photo
     as an image prompt (IP-Adapter, section 3.2); the style adapter's weights are that IP-Adapter.
     """
     if method == "InstantID":
@@ -104,7 +104,8 @@ def _by_method(request: Request, method: str) -> Request:
     without, [person, *others] = _off(request, *_FACE), request.people
     if method == "text only":
         return without
-    strength = request.adapter_strength if person.adapter_strength is None else person.adapter_strength
+    told = person.adapter_strength, request.adapter_strength
+    strength = next((each for each in told if each is not None), USUAL_STRENGTH)
     if method == "IP-Adapter FaceID":
         if others or not person.photographed:
             raise InvalidRequest(

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from ..dotted import PICTURES
 from ..errors import InvalidRequest
+from ..people import STRENGTHS
 from ..request import Control, Lora, Photo, Request
 
 Kind = Literal["number", "integer", "switch", "choice", "words", "photo", "loras"]
@@ -127,8 +128,7 @@ def offered(request: Request | None = None) -> tuple[Variable, ...]:
     people = len(request.people) if request else 1
     names += [f"people.{i}.{part}" for i in range(people) for part in ("references", "view")]
     if people > 1:
-        strengths = ("identity_strength", "adapter_strength")
-        names += [f"people.{i}.{part}" for i in range(people) for part in strengths]
+        names += [f"people.{i}.{part}" for i in range(people) for part in STRENGTHS]
     names += [
         f"controls.{control}.{part}"
         for control in (request.controls if request else ())

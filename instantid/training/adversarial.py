@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ..errors import InvalidRequest
 from .adapters import plain_unet
 from .beginnings import begin_controlnet
-from .bundle_file import set_default
+from .bundle_file import set_defaults
 from .conditions import Conditions
 from .denoising import Denoiser
 from .face_conditions import keypoint_maps
@@ -174,8 +174,7 @@ class AdversarialTask(LikenessTask):
     def save(self, bundle: Path) -> None:
         """As the identity stage; and bundle.json says how pictures are made from now on."""
         super().save(bundle)
-        for name, value in (("scheduler", SAMPLER), ("steps", len(STEPS)), ("guidance_scale", GUIDANCE)):
-            set_default(bundle, name, value)
+        set_defaults(bundle, {"scheduler": SAMPLER, "steps": len(STEPS), "guidance_scale": GUIDANCE})
 
     def _paint(self, given: Conditions, against: Conditions) -> np.ndarray:
         return self.denoiser.paint(given, against, steps=len(STEPS), guidance=GUIDANCE, sampler=SAMPLER)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 
@@ -31,10 +31,10 @@ def name_part(
     _write(file, described)
 
 
-def set_default(bundle: Path, name: str, value: float | str) -> None:
-    """Give a setting of `Defaults` this value in a bundle of a run's own."""
+def set_defaults(bundle: Path, values: Mapping[str, float | str]) -> None:
+    """Give settings of `Defaults` these values in a bundle of a run's own."""
     described = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
-    describe(bundle, "defaults", described.get("defaults", {}) | {name: value})
+    describe(bundle, "defaults", described.get("defaults", {}) | values)
 
 
 def describe(bundle: Path, field: str, value: object) -> None:

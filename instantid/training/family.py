@@ -14,9 +14,9 @@ from pydantic import Field, model_validator
 from .. import bundles
 from ..bundles import Trained
 from ..errors import InvalidRequest
-from ..people import Frozen
+from ..people import STRENGTHS, USUAL_STRENGTH, Frozen, Strength
 from . import latents, preparing, runs
-from .bundle_file import set_default
+from .bundle_file import set_defaults
 from .checkpoints import hours, steps_done
 from .packing import Packed, pack
 from .people import making
@@ -64,6 +64,10 @@ class Plan(Frozen):
     people: dict[str, Any]
     fill: float = Field(
         0.0, ge=0, lt=1, description="How much of a picture's width faces fill; 0: as they are drawn."
+    )
+    strengths: Strength = Field(
+        USUAL_STRENGTH,
+        description="IdentityNet's and the image adapter's where a request names none. They learn at 1.",
     )
     held_out: int = 60
     stages: tuple[StagePlan, ...]
@@ -140,8 +144,10 @@ def train_family(
     source = plan.start
     for stage in plan.stages:
         run = _run(plan, stage, folder, source, device, until)
+        usual = dict.fromkeys(STRENGTHS, plan.strengths)
         if plan.fill:
-            set_default(runs.lay_out_bundle(run), "least_face", round(HEIGHT * plan.fill, 2))
+            usual["least_face"] = round(HEIGHT * plan.fill, 2)
+        set_defaults(runs.lay_out_bundle(run), usual)
         for line in _train(stage, run, prepared, device, processes, stopping):
             tell(line)
         if steps_done(run.out) < run.settings.steps:

@@ -132,8 +132,8 @@ def _settings(request: Request) -> dict[str, str]:
         "Steps": request.steps,
         "CFG": request.guidance_scale,
         "Scheduler": request.scheduler,
-        "IdentityNet strength": f"{request.identity_strength:g}",
-        "Image adapter strength": f"{request.adapter_strength:g}",
+        "IdentityNet strength": request.identity_strength,
+        "Image adapter strength": request.adapter_strength,
         "Controls": controls,
         "LoRAs": ", ".join(f"{Path(lora.source).name} {lora.strength:g}" for lora in request.loras),
         "Size": size if request.width or request.height else "",
@@ -143,7 +143,11 @@ def _settings(request: Request) -> dict[str, str]:
         for name, field in type(request).model_fields.items()
         if name in PLAIN and name not in APART and getattr(request, name) != field.default
     }
-    return {name: str(value) for name, value in told.items() if value not in (None, "")}
+    return {
+        name: f"{value:g}" if isinstance(value, float) else str(value)
+        for name, value in told.items()
+        if value not in (None, "")
+    }
 
 
 def _named(request: Request) -> str:

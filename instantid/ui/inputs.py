@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
+from ..people import STRENGTHS
 from .fields import checkbox, slider
 from .people import build_people
 from .places import connect_places
@@ -53,5 +54,7 @@ def build_inputs(studio: Studio) -> Inputs:
 def _build_likeness(studio: Studio) -> dict[str, Component]:
     """How strongly the faces steer."""
     with gr.Accordion("Likeness", open=False, elem_id="likeness"):
-        names = ("identity_strength", "adapter_strength", *(["faceid_strength"] if studio.faceid else []))
-        return {name: slider(name, step=0.05) for name in names} | {"face_region": checkbox("face_region")}
+        sliders = {name: slider(name, studio.defaults[name], step=0.05) for name in STRENGTHS}
+        if studio.faceid:
+            sliders["faceid_strength"] = slider("faceid_strength", step=0.05)
+        return sliders | {"face_region": checkbox("face_region")}

@@ -59,7 +59,7 @@ def build_people(studio: Studio) -> People:
                     )
                 parts |= _build_photos(studio, number, parts["faces"])
                 with gr.Column(visible=number > 1) as own:
-                    parts |= _build_strengths(number)
+                    parts |= _build_strengths(studio, number)
             columns.append(column)
             heads.append(head)
             strengths.append(own)
@@ -144,7 +144,7 @@ def _build_photos(studio: Studio, number: int, faces: gr.State) -> dict[str, Com
     return {photos_name(number): box, f"saved_{number}": saved, f"portrait_{number}": portrait}
 
 
-def _build_strengths(number: int) -> dict[str, Component]:
+def _build_strengths(studio: Studio, number: int) -> dict[str, Component]:
     own = gr.Checkbox(
         False,
         label="Strengths of their own",
@@ -154,7 +154,12 @@ def _build_strengths(number: int) -> dict[str, Component]:
     with gr.Row(visible=False) as sliders:
         parts = {
             f"{short}_{number}": slider(
-                field, step=0.05, min_width=200, label=f"{label}, person {number}", info=None
+                field,
+                studio.defaults[field],
+                step=0.05,
+                min_width=200,
+                label=f"{label}, person {number}",
+                info=None,
             )
             for short, field, label in (
                 ("identity", "identity_strength", "IdentityNet"),

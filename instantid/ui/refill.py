@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..people import MAX_PEOPLE, Person, Photo, Place, Portrait
+from ..people import MAX_PEOPLE, STRENGTHS, Person, Photo, Place, Portrait
 from ..request import Control, Request
 from ..styles import NO_STYLE
 from .form import PICTURES, PLAIN, uploaded
@@ -23,8 +23,9 @@ def refill(request: Request, studio: Studio, values: Mapping[str, Any]) -> dict[
     Args:
         values: what they hold now.
     """
+    followed = _followed(request, studio).items()
+    request = request.replace(**{name: value for name, value in followed if getattr(request, name) is None})
     wanted = {name: getattr(request, name) for name in PLAIN}
-    wanted |= {name: value for name, value in _followed(request, studio).items() if wanted[name] is None}
     wanted |= {
         "style": request.style or NO_STYLE,
         "recipe": request.recipe or NO_RECIPE,
@@ -47,7 +48,7 @@ def refill(request: Request, studio: Studio, values: Mapping[str, Any]) -> dict[
 def _followed(request: Request, studio: Studio) -> dict[str, Any]:
     """What the page shows where a request leaves it to the recipe, or to the bundle."""
     own = {**studio.defaults, **studio.recipes.get(request.recipe, {})}
-    return {name: own[name] for name in FOLLOW_RECIPE}
+    return {name: own[name] for name in (*FOLLOW_RECIPE, *STRENGTHS)}
 
 
 def _controls(request: Request) -> dict[str, Any]:

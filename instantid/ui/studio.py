@@ -38,7 +38,7 @@ class Studio:
         number_faces: a photo and its faces → RGB picture with boxes numbered from 1.
         save: writes the result's pictures, with their metadata, as PNG into a folder; returns one path each.
         styles: by name. "(No style)" may be among them: the page offers it in any case.
-        defaults: width, height, steps, guidance_scale, scheduler and least_face of the bundle.
+        defaults: the bundle's `Defaults`, by field.
         schedulers: what the bundle can do, in the order shown.
         controls: extra ControlNets that can run here, in the order shown.
         first_controls: those that are on at first; the reference's pose.
