@@ -70,6 +70,29 @@ def test_a_run_that_was_stopped_comes_to_the_same(bundle, prepared, tmp_path):
     )  # two steps of Adam's, which make much of the last digit of a small slope
 
 
+def test_a_wider_decoder_shows_the_same_and_learns_on(bundle, prepared, tmp_path):
+    plain = make_task(bundle, prepared)
+    wide = make_task(bundle, prepared, coarsest=32)
+    latents = plain._true(plain._chosen[:3])
+    with torch.no_grad():
+        assert torch.allclose(wide.denoiser.pixels(latents), plain.denoiser.pixels(latents), atol=1e-3)
+    list(train(wide, QUICK.model_copy(update={"steps": 2}), tmp_path / "run", bundle))
+    again = make_task(bundle, prepared, coarsest=32)  # as a run that goes on has it
+    assert again.denoiser.vae.config.block_out_channels[-1] == 32
+    list(train(again, QUICK, tmp_path / "run", bundle))
+
+
+def test_what_is_made_once_is_the_same_whenever_it_is(bundle, prepared):
+    first, second = (make_task(bundle, prepared, once=True, real=0.0, near=0.5) for _ in range(2))
+    chosen = first._chosen[:6]
+    latents, _ = first._latents(chosen)
+    assert torch.equal(first._latents(chosen)[0], latents), "made once"
+    second._latents(chosen[::-1])  # the others first
+    assert torch.allclose(second._latents(chosen)[0], latents, atol=1e-5)
+    made = make_task(bundle, prepared, real=0.0, near=0.5)
+    assert not torch.equal(made._latents(chosen)[0], made._latents(chosen)[0]), "anew each time"
+
+
 def test_true_pictures_come_out_better(prepared, opencv_folder, tmp_path):  # noqa: F811
     bundle = with_faces(make_velocity_bundle(tmp_path / "bundle", prepared), opencv_folder)
     make_bundle(tmp_path / "encoder", prepared)

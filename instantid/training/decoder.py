@@ -8,7 +8,7 @@ anyway. Encoder, latents and UNet stay as they are.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ from .recognition import Recognition
 from .settings import Share
 from .sheets import lay_out
 from .starts import write_base
+from .widening import widened
 
 HALF = 0.5  # of the noise schedule: with less, what is made is still the picture
 AGAIN = 0.5  # share of what is made so that is made once more, out of itself
@@ -41,9 +42,22 @@ ABOUT = 12  # pixels that squares lie beside the middle of a face, at most
 COARSE = 4  # pixels: the mean colour of so many a side is kept
 
 
+Make = Callable[[np.ndarray], torch.Tensor]  # of pictures, by number
+
+
 class Options(Frozen):
     """Of the decoder's stage."""
 
+    coarsest: int = Field(
+        0,
+        ge=0,
+        description="Channels that the coarsest level is widened to, before anything is learned; 0: as it is.",
+    )
+    once: bool = Field(
+        False,
+        description="What is made for a picture is kept: memory instead of time, which CPUs are short of. Else it is "
+        "made anew each time.",
+    )
     crop: int = Field(64, ge=0, description="Side of the squares about faces that are learned from; 0: all.")
     real: Share = Field(0.25, description="Share of a batch that is latents of real pictures.")
     near: Share = Field(
@@ -71,7 +85,8 @@ class DecoderTask(nn.Module):
 
     Raises:
         BundleError: the bundle has no IdentityNet or identity adapter, or its face models do not fit.
-        InvalidRequest: squares do not lie on latents' edges; or onnx2torch is not installed.
+        InvalidRequest: squares do not lie on latents' edges; the coarsest level cannot be so wide; or onnx2torch is
+            not installed.
     """
 
     name = "decoder"
@@ -88,6 +103,8 @@ class DecoderTask(nn.Module):
                 f"crop must be a multiple of {self._latent}, the side of a latent in pixels."
             )
         branches.attach(denoiser.pipeline, [fitting_adapter(bundle, denoiser.unet, prepared)])
+        if options.coarsest:
+            denoiser.vae = denoiser.pipeline.vae = widened(denoiser.vae, options.coarsest)
         denoiser.requires_grad_(False)
         self.before = copy.deepcopy(denoiser.vae)
         self.before.encoder = None  # nor would checkpoints want it
@@ -101,6 +118,7 @@ class DecoderTask(nn.Module):
         self.recognition = Recognition(bundle, prepared, self._chosen) if options.likeness else None
         self._prepared, self._shown, self._options = prepared, shown, options
         self._defaults = bundles.open_bundle(bundle).defaults
+        self._remembered: dict[tuple[Make, int], torch.Tensor] = {}
         # Of squares, in latents.
         self._side = min(options.crop // self._latent or denoiser.side, denoiser.side)
 
@@ -153,7 +171,17 @@ class DecoderTask(nn.Module):
         true = round(options.real * count)
         like = min(count, true + round(options.near * count))
         kinds = ((self._true, chosen[:true]), (self._near, chosen[true:like]), (self._far, chosen[like:]))
-        return torch.cat([make(part) for make, part in kinds if len(part)]), like
+        return torch.cat([self._made(make, part) for make, part in kinds if len(part)]), like
+
+    def _made(self, make: Make, chosen: np.ndarray) -> torch.Tensor:
+        if make == self._true or not self._options.once:
+            return make(chosen)
+        for i in chosen.tolist():
+            if (make, i) not in self._remembered:
+                with torch.random.fork_rng():  # whenever it is made, and beside whichever: a run that goes on
+                    torch.manual_seed(i)  # remembers nothing
+                    self._remembered[make, i] = make(np.array([i]))
+        return torch.cat([self._remembered[make, i] for i in chosen.tolist()])
 
     def _true(self, chosen: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(self._prepared.latents(chosen)).float().to(self.denoiser.unet.device)
