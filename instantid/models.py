@@ -15,7 +15,7 @@ from .branches import Branch, Source
 from .bundles import Bundle
 from .faces import FaceFinder
 from .memo import Memo
-from .mini_tokenizer import VOCABULARY, unsaid
+from .mini_tokenizer import VOCABULARY, shown, unsaid
 from .preview import Preview
 from .request import Request
 from .tuning import Tuning
@@ -55,16 +55,23 @@ class Models:
         return self._texts((prompt, negative_prompt, self.tuning.active), encode)
 
     def unmet(self, prompt: str) -> list[str]:
-        """What a prompt says that mini's text encoders were never taught, in a sentence.
+        """What a prompt says that mini's text encoders were never taught, or that it hardly follows, in sentences.
 
         Not told where textual inversions are chosen: those bring words of their own.
         """
         small = self.bundle.trained and len(self.pipeline.tokenizer) == VOCABULARY
-        if not small or not (words := unsaid(prompt)):
+        if not small:
             return []
-        listed = ", ".join(f"“{word}”" for word in words[:UNMET])
-        more = f" and {len(words) - UNMET} more" if len(words) > UNMET else ""
-        return [f"This small model never met {listed}{more}: such words change little, and nothing as asked."]
+        notes = []
+        if never := _listed(unsaid(prompt)):
+            notes.append(
+                f"This small model never met {never}: such words change little, and nothing as asked."
+            )
+        if self.bundle.trained.words_choose == "style" and (hardly := _listed(shown(prompt))):
+            notes.append(
+                f"This small model knows {hardly}, but its words choose how a picture looks, hardly what is on it."
+            )
+        return notes
 
     def lay(
         self, request: Request, loras: Sequence[tuple[Path, float]], inversions: Sequence[Path]
@@ -129,3 +136,8 @@ def load(bundle: Bundle, dtype: torch.dtype) -> Models:
         tuning=Tuning(pipeline),
         _faceid=faceid.FaceID(bundle, pipeline),
     )
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = f" and {len(words) - UNMET} more" if len(words) > UNMET else ""
+    return ", ".join(f"“{word}”" for word in words[:UNMET]) + more

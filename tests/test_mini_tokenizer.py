@@ -9,7 +9,7 @@ import pytest
 from people_standin import draw, open_standin
 
 from instantid.errors import InvalidRequest
-from instantid.mini_tokenizer import SAID, VOCABULARY, build_tokenizer, unsaid
+from instantid.mini_tokenizer import SAID, SHOWN, VOCABULARY, build_tokenizer, shown, unsaid
 from instantid.styles import PLACEHOLDER, load_styles
 from instantid.training.people.captions import write_captions
 from instantid.training.people.making import compose, make
@@ -50,6 +50,13 @@ def test_words_that_nobody_was_taught_are_told_once_in_their_order(captions):
     assert unsaid("A zebra, (smiling:1.2) in a kayak with a Zebra, café 2024") == ["zebra", "kayak", "café"]
     assert unsaid("she's in an 8k photo, don't smile, t-") == unsaid("smile")
     assert [word for caption in captions for word in unsaid(caption)] == []
+
+
+def test_words_for_what_is_on_a_picture_are_told_apart(captions):
+    assert shown("A smiling woman with red hair in a kayak, Watercolor, smiling") == ["smiling", "hair"]
+    assert unsaid(SHOWN.read_text(encoding="utf-8")) == [], "what nobody said is told anyway"
+    told = [bool(shown(caption)) for caption in captions]
+    assert 0.3 < sum(told) / len(told) < 1
 
 
 def test_a_preset_with_a_long_caption_fits(tokenizer, captions):

@@ -54,7 +54,7 @@ class Trained(BaseModel):
     """How a bundle's own weights came to be, to be read by whoever uses them.
 
     `on`: what they saw, as in “trained on …”; `gives`: what to expect, as in “a face becomes …”; `command`, `date`,
-    `commit`: how to do it again.
+    `commit`: how to do it again. `words_choose`: what prompts were measured to change.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +66,7 @@ class Trained(BaseModel):
     date: Annotated[str, Field(pattern=r"\d{4}-\d\d-\d\d")]
     commit: Source
     gives: Source = "a rendered look-alike, not you"
+    words_choose: Literal["style", "everything"] = "everything"
 
 
 class StyleBlocks(BaseModel):

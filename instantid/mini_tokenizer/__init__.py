@@ -1,12 +1,13 @@
 """A small tokenizer of CLIP's kind for the bundles that `mini` builds: any text can be written with it.
 
 Its merges are learned from two lists of words beside this file: `said.txt`, what captions and style presets say
-(`training.said` writes it), and `asked.txt`, what else people write in prompts (kept by hand).
+(`training.said` writes it), and `asked.txt`, what else people write in prompts (kept by hand). A third one, also kept
+by hand, tells of what is said: `shown.txt`, words for what is on a picture rather than how it looks.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -14,6 +15,7 @@ from transformers import CLIPTokenizer
 
 SAID = Path(__file__).parent / "said.txt"
 ASKED = Path(__file__).parent / "asked.txt"
+SHOWN = Path(__file__).parent / "shown.txt"
 # Enough for every word that is said to be one token; each token costs two text encoders a row.
 VOCABULARY = 3000
 
@@ -54,10 +56,24 @@ def build_tokenizer(pad: str) -> CLIPTokenizer:
 
 def unsaid(text: str) -> list[str]:
     """The words of a text that no caption or style preset ever said, in their order: nobody was taught them."""
-    said = {line.split()[1] for line in SAID.read_text(encoding="utf-8").splitlines()}
+    said = _said()
+    return [word for word in _words(text) if word not in said]
+
+
+def shown(text: str) -> list[str]:
+    """The words of a text that were said, and say what is on a picture: hair, clothes, faces, places."""
+    told = _said() & set(SHOWN.read_text(encoding="utf-8").split())
+    return [word for word in _words(text) if word in told]
+
+
+def _said() -> set[str]:
+    return {line.split()[1] for line in SAID.read_text(encoding="utf-8").splitlines()}
+
+
+def _words(text: str) -> Iterable[str]:
+    """Each once, in their order."""
     whole = re.sub(r"\w+['’]\w+", " ", text.lower())  # whose parts, as of “don't”, are no words
-    words = dict.fromkeys(re.findall(r"[^\W\d_]{2,}", whole))
-    return [word for word in words if word not in said]
+    return dict.fromkeys(re.findall(r"[^\W\d_]{2,}", whole))
 
 
 def _corpus() -> Iterator[str]:

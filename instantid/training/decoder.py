@@ -39,6 +39,7 @@ from .widening import widened
 HALF = 0.5  # of the noise schedule: with less, what is made is still the picture
 AGAIN = 0.5  # share of what is made so that is made once more, out of itself
 ABOUT = 12  # pixels that squares lie beside the middle of a face, at most
+TOGETHER = 16  # pictures that latents are made of together, which are kept
 COARSE = 4  # pixels: the mean colour of so many a side is kept
 
 
@@ -118,7 +119,7 @@ class DecoderTask(nn.Module):
         self.recognition = Recognition(bundle, prepared, self._chosen) if options.likeness else None
         self._prepared, self._shown, self._options = prepared, shown, options
         self._defaults = bundles.open_bundle(bundle).defaults
-        self._remembered: dict[tuple[Make, int], torch.Tensor] = {}
+        self._remembered: dict[tuple[Make, int], torch.Tensor] = {}  # by their first
         # Of squares, in latents.
         self._side = min(options.crop // self._latent or denoiser.side, denoiser.side)
 
@@ -176,12 +177,14 @@ class DecoderTask(nn.Module):
     def _made(self, make: Make, chosen: np.ndarray) -> torch.Tensor:
         if make == self._true or not self._options.once:
             return make(chosen)
-        for i in chosen.tolist():
-            if (make, i) not in self._remembered:
-                with torch.random.fork_rng():  # whenever it is made, and beside whichever: a run that goes on
-                    torch.manual_seed(i)  # remembers nothing
-                    self._remembered[make, i] = make(np.array([i]))
-        return torch.cat([self._remembered[make, i] for i in chosen.tolist()])
+        places = np.searchsorted(self._chosen, chosen)
+        for first in np.unique(places // TOGETHER * TOGETHER).tolist():
+            if (make, first) not in self._remembered:
+                # The same whenever it is made: a run that goes on remembers nothing.
+                with torch.random.fork_rng():
+                    torch.manual_seed(first)
+                    self._remembered[make, first] = make(self._chosen[first : first + TOGETHER])
+        return torch.stack([self._remembered[make, i - i % TOGETHER][i % TOGETHER] for i in places.tolist()])
 
     def _true(self, chosen: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(self._prepared.latents(chosen)).float().to(self.denoiser.unet.device)
