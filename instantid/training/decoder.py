@@ -39,6 +39,7 @@ from .widening import widened
 HALF = 0.5  # of the noise schedule: with less, what is made is still the picture
 AGAIN = 0.5  # share of what is made so that is made once more, out of itself
 ABOUT = 12  # pixels that squares lie beside the middle of a face, at most
+TREMBLE = 0.15  # of pixels, -1 to 1: noise over all that the discriminator sees
 TOGETHER = 16  # pictures that latents are made of together, which are kept
 COARSE = 4  # pixels: the mean colour of so many a side is kept
 
@@ -227,13 +228,18 @@ class DecoderTask(nn.Module):
 
     def _contest(self, shown: torch.Tensor, pictures: torch.Tensor) -> tuple[torch.Tensor, Figures]:
         """What the decoder loses; what the discriminator does, and how often that is right."""
-        real, made = self.judge(pictures), self.judge(shown.detach())
+        real, made = self.judge(_trembling(pictures)), self.judge(_trembling(shown.detach()))
         right = (real.mean(dim=(1, 2, 3))[:, None] > made.mean(dim=(1, 2, 3))).float().mean()
         seen = shown.detach().requires_grad_()
-        [better] = torch.autograd.grad(-self.judge(seen).mean(dim=(1, 2, 3)).sum(), seen)
+        [better] = torch.autograd.grad(-self.judge(_trembling(seen)).mean(dim=(1, 2, 3)).sum(), seen)
         # As long as the gradient of pixels; of a judge that cannot tell there is nothing to learn.
         size = (2 * right - 1).clamp(min=0) / (len(shown) * shown[0].numel() ** 0.5)
         return pulled(shown, better, size), {"telling": hinge(real, made), "right": right}
+
+
+def _trembling(pictures: torch.Tensor) -> torch.Tensor:
+    """With noise over them (1610.04490): else a discriminator is soon right by what nobody sees, and leads nowhere."""
+    return pictures + TREMBLE * torch.randn_like(pictures)
 
 
 def _squares(each: torch.Tensor, corners: np.ndarray, side: int) -> torch.Tensor:
