@@ -96,8 +96,8 @@ def _by_method(request: Request, method: str) -> Request:
     """The same inputs by another method.
 
     Both IP-Adapters act as strongly as the image adapter would have acted; where that is left open, as the
-    reference's would have. The plain one reads the whole face photo
-    as an image prompt (IP-Adapter, section 3.2); the style adapter's weights are that IP-Adapter.
+    reference's would have. The plain one reads the whole face photo as an image prompt (IP-Adapter, section 3.2); the
+    style adapter's weights are that IP-Adapter.
     """
     if method == "InstantID":
         return _off(request, "faceid_strength")

@@ -25,8 +25,7 @@ def widened(vae: AutoencoderKL, channels: int) -> AutoencoderKL:
         return vae
     if channels % now:
         raise InvalidRequest(
-            f"The VAE's coarsest level has {now} channels: it can have {2 * now} or {3 * now}, not "
-            f"{channels}."
+            f"The VAE's coarsest level has {now} channels: it can have {2 * now} or {3 * now}, not {channels}."
         )
     wide = AutoencoderKL.from_config({**vae.config, "block_out_channels": (*finer, channels)}).to(vae.device)
     known, times = vae.state_dict(), channels // now
@@ -35,9 +34,8 @@ def widened(vae: AutoencoderKL, channels: int) -> AutoencoderKL:
         for name, weight in wide.state_dict().items():
             old = known[name] if name in known else _shortcut(weight, times)
             weight.copy_(_spread(old, weight.shape, even=name.startswith("encoder")))
-            if (
-                ".to_q." in name
-            ):  # what queries and keys have in common grows by `times`, its divisor by the root
+            if ".to_q." in name:
+                # What queries and keys have in common grows by `times`, what it is divided by, by the root of that.
                 weight.div_(times**0.5)
     return wide.train(vae.training)
 
