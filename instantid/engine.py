@@ -173,9 +173,7 @@ class Engine:
             report = Reporter(tell, len(requests) * pictures.steps_in_all(request))
             report(0, note="Reading the photos")
             with clock("faces"):
-                there = scene.read(
-                    request, self._finder, self._area(request), self.bundle.defaults.least_face
-                )
+                there = scene.read(request, self._finder, self._area(request), self.bundle.defaults)
                 request = request.replace(width=there.width, height=there.height)
             with clock("control maps"):
                 maps = {} if request.free_pose else {"keypoints": there.keypoint_map}
@@ -252,13 +250,13 @@ class Engine:
     def _area(self, request: Request) -> tuple[int, int]:
         """The pixel budget where the request names no size."""
         area = self.bundle.defaults.width, self.bundle.defaults.height
-        return remedies.off_size(area) if request.off_size else area
+        return remedies.off_size(area, self.bundle.defaults.grid) if request.off_size else area
 
     @property
     def _side(self) -> int:
         """Of a square picture as large as the bundle's default one, in pixels."""
         defaults = self.bundle.defaults
-        return round((defaults.width * defaults.height) ** 0.5 / images.GRID) * images.GRID
+        return round((defaults.width * defaults.height) ** 0.5 / defaults.grid) * defaults.grid
 
     def _with_defaults(self, request: Request) -> Request:
         """Fill in what was left open, and refuse early what this bundle cannot do."""
@@ -270,6 +268,7 @@ class Engine:
             faceid.check_bundle(self.bundle)
         for name in active(request.controls):
             check_control(self.bundle, name)
+        images.check_sides(request.width, request.height, self.bundle.defaults.grid)
         if request.repaint_mask is not None and request.upscale > 1 and request.upscale_by == "latents":
             raise InvalidRequest(
                 "Latents cannot keep what lies outside a mask: choose upscale_by “pixels”, or leave the mask out."

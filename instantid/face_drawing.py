@@ -19,7 +19,7 @@ LIMB_HALF_WIDTH = 4
 LIMB_BRIGHTNESS = 0.6
 
 
-def draw_keypoints(keypoints: np.ndarray, width: int, height: int) -> Image.Image:
+def draw_keypoints(keypoints: np.ndarray, width: int, height: int, pixel: int = 1) -> Image.Image:
     """Draw what IdentityNet sees, to the pixel as in its training: RGB, on black, (width, height).
 
     Dim limbs lead from eyes and mouth corners to the nose, with bright dots over them; fixed sizes in pixels,
@@ -27,7 +27,12 @@ def draw_keypoints(keypoints: np.ndarray, width: int, height: int) -> Image.Imag
 
     Args:
         keypoints: (5, 2) float32, (x, y) in canvas pixels, in the order of `Face.keypoints`.
+        pixel: side of the drawing's pixels, which divides width and height: nets that learned from small pictures
+            know drawings that coarse.
     """
+    if pixel > 1:
+        small = draw_keypoints(np.asarray(keypoints) / pixel, width // pixel, height // pixel)
+        return small.resize((width, height), Image.Resampling.NEAREST)
     points = np.asarray(keypoints, dtype=np.float32)
     canvas = np.zeros((height, width, 3), dtype=np.uint8)
     for index, colour in enumerate(KEYPOINT_COLOURS):

@@ -15,7 +15,7 @@ from .errors import InvalidRequest
 from .image_files import open_image as open_image
 
 CANVAS_SIDES = (64, 4096)  # Request.width and height
-GRID = 8  # the VAE's downsampling
+GRID = 8  # SDXL's VAE's downsampling
 
 
 def to_bgr(image: Image.Image) -> np.ndarray:
@@ -36,9 +36,14 @@ def fingerprint(image: Image.Image) -> str:
 
 
 def canvas_size(
-    photo: tuple[int, int] | None, *, area: tuple[int, int], width: int | None, height: int | None
+    photo: tuple[int, int] | None,
+    *,
+    area: tuple[int, int],
+    width: int | None,
+    height: int | None,
+    grid: int = GRID,
 ) -> tuple[int, int]:
-    """Return the (width, height) of the picture to make, multiples of 8.
+    """Return the (width, height) of the picture to make; what is computed of it is a multiple of `grid`.
 
     Both sides given: those. One given: the other follows the shape of the photo, or of `area` without one.
     None given: the photo's shape with at most the pixels of `area`, or `area` itself without a photo.
@@ -55,11 +60,26 @@ def canvas_size(
         return area
     shape_width, shape_height = photo or area
     if width:
-        return width, _side(width * shape_height / shape_width)
+        return width, _side(width * shape_height / shape_width, grid)
     if height:
-        return _side(height * shape_width / shape_height), height
-    short, long = _within_budget(max(photo) / min(photo), area[0] * area[1])
+        return _side(height * shape_width / shape_height, grid), height
+    short, long = _within_budget(max(photo) / min(photo), area[0] * area[1], grid)
     return (short, long) if shape_width < shape_height else (long, short)
+
+
+def check_sides(width: int | None, height: int | None, grid: int) -> None:
+    """Refuse a chosen width or height that is no multiple of `grid`.
+
+    Raises:
+        InvalidRequest: what to take instead.
+    """
+    for name, side in (("width", width), ("height", height)):
+        if side and side % grid:
+            below = side // grid * grid
+            raise InvalidRequest(
+                f"Sides of this model's pictures are multiples of {grid}; {name} is {side}. Take {below} or "
+                f"{below + grid}."
+            )
 
 
 @dataclass(frozen=True)
@@ -102,12 +122,27 @@ class Fit:
         canvas.paste(placed, self.offset)
         return canvas
 
-    def reading(self, photo: Image.Image, read: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    def reading(
+        self, photo: Image.Image, read: Callable[[Image.Image], Image.Image], pixel: int = 1
+    ) -> Image.Image:
         """What `read` makes of as much of the photo as lies on the canvas, as large as it lies there.
 
         A map of all of it would be drawn for a larger picture, and spread over what is not seen. Around it is black:
         no edge where it ends.
+
+        Args:
+            pixel: side of the map's pixels, see `in_blocks`; it divides the canvas.
         """
+        if pixel > 1:
+            canvas, offset, placed = (
+                tuple(round(length / pixel) for length in pair)
+                for pair in (self.canvas, self.offset, self.placed)
+            )
+            return (
+                Fit(self.photo, canvas, offset, placed)
+                .reading(photo, read)
+                .resize(self.canvas, Image.Resampling.NEAREST)
+            )
         placed, canvas = photo.resize(self.placed, Image.Resampling.LANCZOS), Image.new("RGB", self.canvas)
         seen = [
             (max(0, -at), min(of, side - at))
@@ -139,6 +174,16 @@ def fit(photo_size: tuple[int, int], canvas_size: tuple[int, int], *, cover: boo
     placed = max(1, round(photo_width * scale)), max(1, round(photo_height * scale))
     offset = (width - placed[0]) // 2, (height - placed[1]) // 2
     return Fit(photo_size, canvas_size, offset, placed)
+
+
+def in_blocks(
+    picture: Image.Image, pixel: int, read: Callable[[Image.Image], Image.Image] = lambda coarse: coarse
+) -> Image.Image:
+    """What `read` makes of a picture seen so coarsely that blocks of `pixel` a side are one, drawn in such blocks.
+
+    Nets that learned from small pictures know maps of that many pixels (`bundles.Defaults.map_pixel`).
+    """
+    return read(picture.reduce(pixel)).resize(picture.size, Image.Resampling.NEAREST)
 
 
 def closer(fit: Fit, scale: float, point: tuple[float, float], to: tuple[float, float]) -> Fit:
@@ -177,19 +222,19 @@ def box_mask(box: np.ndarray, width: int, height: int) -> np.ndarray:
     return mask
 
 
-def _side(length: float) -> int:
+def _side(length: float, grid: int) -> int:
     low, high = CANVAS_SIDES
-    return min(max(round(length / GRID) * GRID, low), high)
+    return min(max(round(length / grid) * grid, low), high)
 
 
-def _within_budget(aspect: float, pixels: int) -> tuple[int, int]:
+def _within_budget(aspect: float, pixels: int, grid: int) -> tuple[int, int]:
     """Return (short, long) side, for long / short near `aspect` (≥ 1) and at most `pixels` in all."""
     low, high = CANVAS_SIDES
     aspect = min(aspect, pixels / low**2, high**2 / pixels)
     candidates = [
         (short, long)
-        for short in _neighbours((pixels / aspect) ** 0.5)
-        for long in _neighbours(short * aspect)
+        for short in _neighbours((pixels / aspect) ** 0.5, grid)
+        for long in _neighbours(short * aspect, grid)
         if short >= low and short <= long <= high and short * long <= pixels
     ]
 
@@ -200,6 +245,6 @@ def _within_budget(aspect: float, pixels: int) -> tuple[int, int]:
     return min(candidates, key=loss)
 
 
-def _neighbours(length: float) -> tuple[int, int]:
-    below = int(length / GRID + 1e-9) * GRID  # 63.999… is 64
-    return below, below + GRID
+def _neighbours(length: float, grid: int) -> tuple[int, int]:
+    below = int(length / grid + 1e-9) * grid  # 63.999… is 64
+    return below, below + grid

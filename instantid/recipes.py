@@ -11,7 +11,7 @@ from typing import Any
 from .bundles import Bundle, Defaults
 from .errors import InvalidRequest
 from .people import STRENGTHS
-from .request import RecipeName, Request, SchedulerName
+from .request import FOLLOW_RECIPE, RecipeName, Request, SchedulerName
 
 OFF = 1.0  # the guidance scale at which nothing is guided: one pass through the networks per step, not two
 
@@ -119,7 +119,7 @@ def weights(name: RecipeName, bundle: Bundle) -> tuple[Path, float]:
 def fill(request: Request, defaults: Defaults) -> Request:
     """Settle what is open: steps, guidance scale and sampler by recipe or else bundle, strengths by the bundle."""
     base = defaults if request.recipe is None else RECIPES[request.recipe]
-    usual = {name: getattr(base, name) for name in ("steps", "guidance_scale", "scheduler")}
+    usual = {name: getattr(base, name) for name in FOLLOW_RECIPE}
     usual |= {name: getattr(defaults, name) for name in STRENGTHS}
     return request.replace(**{name: value for name, value in usual.items() if getattr(request, name) is None})
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 from diffusers import UNet2DConditionModel
 
-from .images import GRID
 from .prompts import PromptEmbeddings
 from .request import Request
 from .styles import DEFAULT_NEGATIVE_PROMPT
@@ -84,7 +83,7 @@ def perturbed(text: PromptEmbeddings, amount: float, seed: int) -> PromptEmbeddi
     return replace(text, negative_prompt_embeds=noisy.to(negative.dtype))
 
 
-def off_size(area: tuple[int, int]) -> tuple[int, int]:
-    """The bundle's (width, height) less 8 pixels: SDXL's 1024 × 1024 draws its training data's watermarks
+def off_size(area: tuple[int, int], grid: int) -> tuple[int, int]:
+    """The bundle's (width, height) less a latent: SDXL's 1024 × 1024 draws its training data's watermarks
     (InstantID#280; ComfyUI_InstantID's README takes 1016)."""
-    return tuple(max(side - GRID, 64) for side in area)
+    return tuple(max(side - grid, 64) for side in area)

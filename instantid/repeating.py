@@ -10,10 +10,10 @@ from .errors import InvalidRequest
 from .metadata import Record, versions
 from .people import STRENGTHS
 from .prints import Print
-from .request import Photo, Request
+from .request import FOLLOW_RECIPE, Photo, Request
 
 # The engine fills them in.
-LEFT_OPEN = ("width", "height", "steps", "guidance_scale", "scheduler", "seed", *STRENGTHS)
+LEFT_OPEN = ("width", "height", "seed", *FOLLOW_RECIPE, *STRENGTHS)
 
 
 def restore(

@@ -22,6 +22,7 @@ from .people import View as View
 SCHEMA_VERSION = 2
 MAX_SEED = 2_147_483_647
 MAX_LORA = 2.0
+FOLLOW_RECIPE = ("steps", "guidance_scale", "scheduler")  # a recipe settles them where a request does not
 
 SchedulerName = Literal[
     "Euler",
@@ -131,17 +132,11 @@ class Request(Frozen):
     recipe: RecipeName | None = Field(
         None, description="Few-step weights with the sampler, steps and guidance that suit them."
     )
-    identity_strength: float | None = Field(
-        None,
-        ge=0,
-        le=MAX_STRENGTH,
-        description="IdentityNet: holds likeness and the place of the face. 0 is off.",
+    identity_strength: Strength | None = Field(
+        None, description="IdentityNet: holds likeness and the place of the face. 0 is off."
     )
-    adapter_strength: float | None = Field(
-        None,
-        ge=0,
-        le=MAX_STRENGTH,
-        description="Image adapter: holds the details of the face. Lower it when the prompt is ignored.",
+    adapter_strength: Strength | None = Field(
+        None, description="Image adapter: holds the details of the face. Lower it when the prompt is ignored."
     )
     faceid_strength: Strength = Field(0.0, description="FaceID, an IP-Adapter for one person. 0 is off.")
     face_region: bool = Field(

@@ -7,11 +7,14 @@ import numpy as np
 from PIL import Image
 
 from . import faces, images
+from .bundles import Defaults
 from .errors import BundleError, InvalidRequest
 from .people import Face, Photo, Portrait
 from .placing import apart, own_fit, own_place, photo_size, place, poses_itself
 from .regions import ellipses, regions
 from .request import Control, Request
+
+SDXL = Defaults()
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,7 @@ class Scene:
         fit: how `photo` lies on the canvas.
         start: RGB, the canvas' size: the start picture. None: the picture starts from noise.
         repaint: (height, width), 0 to 1: which part of `start` is painted anew. None: all of it.
+        map_pixel: side of the pixels that maps are drawn in.
     """
 
     faces: tuple[Face, ...]
@@ -41,6 +45,7 @@ class Scene:
     fit: images.Fit | None = None
     start: Image.Image | None = None
     repaint: np.ndarray | None = None
+    map_pixel: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,7 +60,7 @@ class Scene:
 
     def keypoints_of(self, i: int) -> Image.Image:
         """What IdentityNet sees of person `i`."""
-        return faces.draw_keypoints(self.faces[i].keypoints, self.width, self.height)
+        return faces.draw_keypoints(self.faces[i].keypoints, self.width, self.height, self.map_pixel)
 
     def masks(self) -> list[np.ndarray | None]:
         """Where each person acts, (height, width) from 0 to 1; None: everywhere."""
@@ -69,12 +74,12 @@ class Scene:
         """
         if control.map is not None:
             ready = images.open_image(control.map.image)
-            return images.fit(ready.size, self.size).image(ready)
+            return images.in_blocks(images.fit(ready.size, self.size).image(ready), self.map_pixel)
         if self.photo is None:
             raise InvalidRequest(
                 f"The {name} control needs a photo to follow: give a pose photo, or a ready map."
             )
-        return self.fit.reading(self.photo, lambda placed: draw(name, placed, control))
+        return self.fit.reading(self.photo, lambda placed: draw(name, placed, control), self.map_pixel)
 
     def scaled(self, width: int, height: int) -> "Scene":
         """The same people on a canvas of another size, without photos."""
@@ -113,19 +118,22 @@ class Scene:
             )
             for face in people
         )
-        return Scene(moved, painted, width, height, self.face_only, self.free_pose)
+        return Scene(moved, painted, width, height, self.face_only, self.free_pose, map_pixel=self.map_pixel)
 
 
 def read(
-    request: Request, finder: faces.FaceFinder | None, area: tuple[int, int], least_face: float = 0.0
+    request: Request,
+    finder: faces.FaceFinder | None,
+    area: tuple[int, int],
+    usual: Defaults = SDXL,
 ) -> Scene:
     """Find the faces, average each person's references, and lay the leading photo on the canvas.
 
     Args:
         finder: the bundle's face model, or None where only ready faces can be used.
         area: (width, height) of the bundle's default picture: the pixel budget where no size is chosen.
-        least_face: how high the face of one person is at least where their own photo alone poses, as a part of the
-            canvas's shorter side; control maps are read off the photo as close.
+        usual: the bundle's; of it count `grid`, `map_pixel` and `least_face`, which one person's own photo keeps to
+            where it alone poses; control maps are read off the photo as close.
 
     Raises:
         InvalidImage: a photo cannot be opened.
@@ -142,10 +150,12 @@ def read(
     pose = request.pose_image and images.open_image(request.pose_image.image)
     photo = pose or start or photos[0][0]
     shape = start.size if start else pose.size if pose else photo_size(request.people[0].references[0], photo)
-    width, height = images.canvas_size(shape, area=area, width=request.width, height=request.height)
+    width, height = images.canvas_size(
+        shape, area=area, width=request.width, height=request.height, grid=usual.grid
+    )
     size = (width, height)
     posed = _pose(request, finder, pose, start, size)
-    least = least_face if len(request.people) == 1 else 0.0
+    least = usual.least_face if len(request.people) == 1 else 0.0
     on_canvas = [
         place(
             person, embedding, posed[i] if posed else own_place(person, first, opened[0], size, least), size
@@ -170,6 +180,7 @@ def read(
         free_pose=request.free_pose,
         photo=photo,
         fit=fit,
+        map_pixel=usual.map_pixel,
     )
     return (
         scene

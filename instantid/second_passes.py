@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from .images import GRID
 from .nets import Guide
 from .painting import OnPass, Painter, Start
 from .people import Face
@@ -37,10 +36,10 @@ def enlarge(
         The larger picture, and the scene on its canvas.
     """
     request = painter.request
-    width, height = (round(side * request.upscale / GRID) * GRID for side in there.size)
+    scale = painter.pipeline.vae_scale_factor
+    width, height = (round(side * request.upscale / scale) * scale for side in there.size)
     larger = there.scaled(width, height)
     if isinstance(picture, torch.Tensor):
-        scale = painter.pipeline.vae_scale_factor
         size = (height // scale, width // scale)
         grown = F.interpolate(picture.float(), size, mode="bicubic").to(picture.dtype)
     else:

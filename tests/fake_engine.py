@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from skimage.measure import label, regionprops
 
 from instantid import metadata
+from instantid.bundles import Defaults
 from instantid.errors import NoFaceFound
 from instantid.images import open_image
 from instantid.people import STRENGTHS, USUAL_STRENGTH
@@ -201,16 +202,7 @@ def fake_studio(engine: FakeEngine, **changes) -> Studio:
         "styles": {style.name: style for style in STYLES},
         "schedulers": ("Euler", "DPM++ 2M Karras", "UniPC", "LCM"),
         "controls": ("pose", "canny", "depth"),
-        "defaults": {
-            "width": 256,
-            "height": 320,
-            "steps": 4,
-            "guidance_scale": 5.0,
-            "scheduler": "Euler",
-            "identity_strength": 0.8,
-            "adapter_strength": 0.8,
-            "least_face": 0.0,
-        },
+        "defaults": Defaults(width=256, height=320, steps=4).model_dump(),
         "style_reference": True,
         "faceid": True,
         "recipes": RECIPES,

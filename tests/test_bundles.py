@@ -85,6 +85,8 @@ def test_open_settings_get_sdxl_s_defaults(folder):
     assert defaults.model_dump() == {
         "width": 1024,
         "height": 1024,
+        "grid": 8,
+        "map_pixel": 1,
         "steps": 30,
         "guidance_scale": 5.0,
         "scheduler": "Euler",

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from instantid import bundles, cli, doctor, hosting, library, metadata, trial
 from instantid.cli import settings
+from instantid.cli.options import of_field
 from instantid.errors import InstantIDError
 from instantid.faces import ATTEMPTS
 from instantid.request import Control, Lora, Person, Photo, Place, RecipeName, Request, Step
@@ -328,6 +329,12 @@ def test_recipes_go_by_their_names_and_by_short_ones(generate, fake, recipe):
     for word in (recipe, short, short.upper()):
         assert generate("--recipe", word, "--overwrite").exit_code == 0
     assert {request.recipe for request in fake.requests} == {recipe}
+
+
+@pytest.mark.parametrize("name", ["identity_strength", "faceid_strength", "guidance_scale"])
+def test_the_option_of_a_number_wants_one_and_tells_its_limits(name):
+    option = of_field(name, "Some")
+    assert option.kind is float and " From 0 to " in option.help
 
 
 def test_what_is_not_given_stays_at_the_request_s_defaults(generate, fake):

@@ -514,6 +514,13 @@ def test_keypoints_are_drawn_as_in_the_reference_to_the_pixel():
         np.testing.assert_array_equal(np.asarray(drawn), reference_drawing(keypoints, width, height))
 
 
+def test_coarse_keypoints_are_those_of_the_smaller_picture():
+    keypoints = np.random.default_rng(0).uniform(0, 256, (5, 2)).astype(np.float32)
+    drawn = np.asarray(draw_keypoints(keypoints, 256, 192, 2))
+    small = np.asarray(draw_keypoints(keypoints / 2, 128, 96))
+    assert np.array_equal(drawn, small.repeat(2, axis=0).repeat(2, axis=1))
+
+
 def test_dots_have_radius_10_and_limbs_half_width_4_at_three_fifths():
     points = np.float32([[100, 100], [300, 100], [200, 100], [100, 300], [300, 300]])
     drawn = np.asarray(draw_keypoints(points, 400, 400))

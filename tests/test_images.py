@@ -14,10 +14,12 @@ from instantid.images import (
     CANVAS_SIDES,
     box_mask,
     canvas_size,
+    check_sides,
     closer,
     fingerprint,
     fit,
     from_bgr,
+    in_blocks,
     open_image,
     to_bgr,
 )
@@ -325,6 +327,32 @@ def test_any_photo_gets_a_canvas_of_its_shape_within_the_budget(area):
         if max(width, height) / min(width, height) < min(pixels / 64**2, 4096**2 / pixels):
             assert canvas[0] * canvas[1] > 0.75 * pixels  # the loss is largest where a side is a few 8s
             assert fit((width, height), canvas).placed == canvas
+
+
+def test_computed_sides_keep_to_the_grid_of_the_vae():
+    for photo in np.random.default_rng(0).integers(200, 600, (50, 2)).tolist():
+        canvas = canvas_size(photo, area=(256, 256), width=None, height=None, grid=16)
+        assert not any(side % 16 for side in canvas) and canvas[0] * canvas[1] > 0.75 * 256**2
+        assert not canvas_size(photo, area=(256, 256), width=160, height=None, grid=16)[1] % 16
+
+
+def test_a_chosen_side_off_the_grid_is_refused_with_what_to_take():
+    check_sides(1016, 264, 8)
+    check_sides(None, 256, 16)
+    with pytest.raises(InvalidRequest, match=r"height is 264\. Take 256 or 272"):
+        check_sides(256, 264, 16)
+
+
+def test_what_is_read_in_blocks_is_read_small_and_drawn_large():
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8))
+    sizes = []
+    drawn = in_blocks(picture, 4, lambda coarse: sizes.append(coarse.size) or coarse)
+    assert sizes == [(5, 3)] and drawn.size == (20, 12)
+    pixels = np.asarray(drawn).reshape(3, 4, 5, 4, 3)
+    assert np.array_equal(pixels, np.broadcast_to(pixels[:, :1, :, :1], pixels.shape))
+    means = np.asarray(picture, float).reshape(3, 4, 5, 4, 3).mean(axis=(1, 3))
+    assert np.abs(pixels[:, 0, :, 0] - means).max() <= 1
+    assert np.array_equal(np.asarray(in_blocks(picture, 1)), np.asarray(picture))
 
 
 def test_computed_sides_keep_to_the_limits_of_a_request():

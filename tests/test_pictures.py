@@ -326,7 +326,7 @@ def test_a_negative_prompt_that_is_not_heard_is_said_to_be_and_a_presets_own_is_
 
 
 def test_an_off_size_is_a_little_less_and_an_explicit_one_stays(engine, request_, monkeypatch):
-    assert remedies.off_size((1024, 1024)) == (1016, 1016)
+    assert remedies.off_size((1024, 1024), 8) == (1016, 1016)
     defaults = engine.bundle.defaults.model_copy(update={"width": 80, "height": 80})
     monkeypatch.setattr(engine, "bundle", engine.bundle.model_copy(update={"defaults": defaults}))
     assert engine.generate(request_).images[0].size == (80, 80)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from instantid import faces, scene
+from instantid.bundles import Defaults
 from instantid.errors import BundleError, InvalidImage, InvalidRequest, NoFaceFound
 from instantid.request import Control, Face, Person, Photo, Place, Portrait, Request
 
@@ -82,7 +83,7 @@ def test_where_faces_must_be_large_a_photo_that_poses_itself_comes_closer():
     small = photo((200, 100), (40, 50, 0))
     request = Request(people=[Person(references=[small])], width=200, height=104)
     far = scene.read(request, DotFinder(), AREA)
-    near = scene.read(request, DotFinder(), AREA, 0.75)
+    near = scene.read(request, DotFinder(), AREA, Defaults(least_face=0.75))
     box = near.faces[0].box
     assert box[3] - box[1] == pytest.approx(0.75 * 104, abs=2)
     assert far.faces[0].box[3] - far.faces[0].box[1] < 50
@@ -105,7 +106,9 @@ def test_nothing_comes_closer_where_something_else_says_where():
         Request(people=[Person(references=[photo((200, 100), (90, 50, 45))])], **canvas),  # large already
     ]
     for request in cases:
-        before, after = (scene.read(request, DotFinder(), AREA, least) for least in (0.0, 0.6))
+        before, after = (
+            scene.read(request, DotFinder(), AREA, Defaults(least_face=least)) for least in (0.0, 0.6)
+        )
         for one, other in zip(before.faces, after.faces, strict=True):
             assert np.allclose(one.keypoints, other.keypoints, atol=0.5)
 
@@ -209,6 +212,28 @@ def test_a_ready_map_is_laid_on_the_canvas_like_a_photo():
     laid = np.asarray(there.map("pose", Control(map=ready), None))
     assert not laid[:40].any() and not laid[120:].any()
     assert (laid[40:120] == 255).all()
+
+
+def test_coarse_maps_are_read_small_and_drawn_in_blocks():
+    seen = []
+
+    def draw(name: str, placed: Image.Image, control: Control) -> Image.Image:
+        seen.append(placed.size)
+        return Image.effect_noise(placed.size, 90).convert("RGB")
+
+    request = Request(
+        people=[Person(references=[photo((160, 80), (60, 30, 0))])],
+        controls={"pose": Control(map=Image.effect_noise((160, 160), 90))},
+        width=160,
+        height=160,
+    )
+    there = scene.read(request, DotFinder(), AREA, Defaults(grid=16, map_pixel=2))
+    maps = [there.map("canny", Control(), draw), there.map("pose", request.controls["pose"], None)]
+    assert seen == [(80, 40)]
+    for drawn in (*maps, there.keypoint_map, there.scaled(320, 320).keypoint_map):
+        pixels = np.asarray(drawn)
+        assert pixels.any() and np.array_equal(pixels, pixels[::2, ::2].repeat(2, axis=0).repeat(2, axis=1))
+    assert not np.asarray(maps[0])[:40].any() and np.asarray(maps[0])[40:120].any()
 
 
 def test_a_portrait_stands_for_the_photo_its_face_was_found_in():

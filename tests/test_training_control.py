@@ -22,6 +22,7 @@ from instantid.nets import Guide, Nets
 from instantid.request import Control, Request
 from instantid.skeletons import SIDE as POSE_SIDE
 from instantid.skeletons import draw_skeletons
+from instantid.training.bundle_file import set_defaults
 from instantid.training.control import ControlTask, Options
 from instantid.training.maps import Maps, draw_depth, skeleton_of
 from instantid.training.prepared import FAR, Example, Prepared, write_piece
@@ -103,6 +104,15 @@ def test_edges_are_the_engines_own(prepared, tiny):
         drawn, np.asarray(Annotators(bundles.open_bundle(tiny)).draw("canny", picture, control))
     )
     assert drawn.any()
+
+
+@pytest.mark.parametrize("kind", ["pose", "canny", "depth"])
+def test_maps_are_as_coarse_as_the_bundle_s_nets_know_them(prepared, tiny, tmp_path, kind):
+    coarse = shutil.copytree(tiny, tmp_path / "coarse")
+    set_defaults(coarse, {"map_pixel": 2})
+    fine, drawn = (Maps(prepared, bundle).draw(kind, 0, Control()) for bundle in (tiny, coarse))
+    assert drawn.shape == fine.shape and drawn.any()
+    assert np.array_equal(drawn, drawn[::2, ::2].repeat(2, axis=0).repeat(2, axis=1))
 
 
 def test_near_is_bright_and_the_whole_range_is_used():

@@ -16,16 +16,17 @@ from instantid.training.people.orders import read_order
 from instantid.training.prepared import Prepared
 from instantid.training.settings import Settings
 
-SAMPLE = Path(__file__).parents[1] / "assets" / "people-sample"
+ASSETS = Path(__file__).parents[1] / "assets"
+SAMPLE, EXAMPLE = ASSETS / "people-sample", ASSETS / "examples" / "eileen-collins.jpg"
+FACES = {"kind": "opencv", "path": str(bundles.face_files_folder().absolute())}
 QUICK = {"steps": 2, "batch": 2, "sheet_every": 0, "warmup": 0}
 
 
 @pytest.fixture
 def plan(tmp_path):
     """Of the rendered sample, which needs no rendering, on a tiny bundle."""
-    faces = {"kind": "opencv", "path": str(bundles.face_files_folder().absolute())}
     sizes = {**SIZES.__dict__, "embedding": 128, "side": 64}
-    start = mini.build(tmp_path / "start", mini.Sizes(**sizes), faces=faces)
+    start = mini.build(tmp_path / "start", mini.Sizes(**sizes), faces=FACES)
     order = dict(read_order(SAMPLE).__dict__)
     shutil.copytree(SAMPLE, tmp_path / "work" / "people")
     stages = [{"stage": stage, "settings": QUICK} for stage in ("autoencoder", "base", "identity")]
@@ -50,9 +51,7 @@ def test_stages_go_on_with_each_others_bundles(plan, tmp_path, monkeypatch):
     assert family.train_family(plan, folder, device="cpu", tell=told.append) == finished
     assert not any("identity" in line for line in told[lines:]), "nothing is trained twice"
 
-    photo = Path(__file__).parents[1] / "assets" / "examples"
-    picture = next(iter(sorted(photo.glob("*.jpg"))))
-    request = Request(people=[Person(references=[picture])], prompt="a woman", steps=2, seed=1)
+    request = Request(people=[Person(references=[EXAMPLE])], prompt="a woman", steps=2, seed=1)
     made = Engine.load(finished).generate(request).images[0]
     assert made.size == (64, 64)
 
@@ -90,6 +89,22 @@ def test_what_learned_close_faces_paints_close_faces(plan, tmp_path):
     boxes = Prepared(tmp_path / "work" / "prepared").boxes
     widths = (boxes[:, 2] - boxes[:, 0])[boxes[:, 2] > 0]
     assert 0.4 < np.median(widths) / plan.order.size < 0.6
+
+
+def test_a_plan_doubles_what_it_begins_with_once(plan, tmp_path, monkeypatch):
+    sizes = {**SIZES.__dict__, "embedding": 128, "side": 64, "vae_channels": (16, 16, 16, 16)}
+    small = mini.build(tmp_path / "small", mini.Sizes(**sizes), faces=FACES)
+    stages = ({"stage": "decoder", "settings": QUICK, "options": {"crop": 64}},)
+    twice = family.Plan(
+        **plan.model_dump() | {"start": str(small), "double": True, "size": 128, "stages": stages}
+    )
+    folder = tmp_path / "work"
+    assert family.train_family(twice, folder, device="cpu", minutes=1e-9) is None, "there was no time"
+    monkeypatch.setattr(family, "double", lambda *_: pytest.fail("it was doubled before"))
+    finished = family.train_family(twice, folder, device="cpu")
+    assert Prepared(folder / "prepared").size == 128
+    request = Request(people=[Person(references=[EXAMPLE])], prompt="a woman", steps=2, seed=1)
+    assert Engine.load(finished).generate(request).images[0].size == (128, 128)
 
 
 def test_a_stage_may_come_twice_under_another_name(plan, tmp_path):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import BundleError, DownloadError
-from ..people import MAX_STRENGTH, USUAL_STRENGTH
+from ..people import USUAL_STRENGTH, Strength
 from ..request import SchedulerName
 from . import face_files, hub_parts, weight_files
 from .hub_parts import Hub, HubSource
@@ -36,11 +36,22 @@ class Defaults(BaseModel):
 
     width: int = Field(1024, ge=64, multiple_of=8)
     height: int = Field(1024, ge=64, multiple_of=8)
+    grid: int = Field(
+        8,
+        ge=8,
+        multiple_of=8,
+        description="Sides of pictures are multiples of it: a latent's side in pixels.",
+    )
+    map_pixel: int = Field(
+        1,
+        ge=1,
+        description="Side of a control map's pixel: nets that learned from small pictures know them so coarse.",
+    )
     steps: int = Field(30, ge=1)
     guidance_scale: float = Field(5.0, ge=0)
     scheduler: SchedulerName = "Euler"
-    identity_strength: float = Field(USUAL_STRENGTH, ge=0, le=MAX_STRENGTH)
-    adapter_strength: float = Field(USUAL_STRENGTH, ge=0, le=MAX_STRENGTH)
+    identity_strength: Strength = USUAL_STRENGTH
+    adapter_strength: Strength = USUAL_STRENGTH
     least_face: float = Field(
         0.0,
         ge=0,

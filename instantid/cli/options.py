@@ -54,7 +54,10 @@ class Option:
 def of_field(name: str, panel: str, model: type[Frozen] = Request) -> Option:
     """The option that sets a field of the request: its kind, choices and limits as the field has them."""
     field = model.model_fields[name]
-    kinds = get_args(field.annotation) or (field.annotation,)
+    kinds = [
+        get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        for kind in get_args(field.annotation) or (field.annotation,)
+    ]
     kind = next((kind for kind in (bool, int, float) if kind in kinds), Path if name in PICTURES else str)
     told = field.description or ""
     choices = [

@@ -16,10 +16,13 @@ def mini(
     plan: Annotated[
         str,
         typer.Option(
-            help="small (128 pixels, for a CPU), further (goes on with the mini that comes along), large (256, for a "
-            "GPU), or a YAML file."
+            help="small (128 pixels, for a CPU), double (goes on with what that gave: 256), further (with the mini "
+            "that comes along), large (256, for a GPU), or a YAML file."
         ),
     ] = "small",
+    start: Annotated[
+        str | None, typer.Option(help="A bundle to begin with, instead of what the plan names.")
+    ] = None,
     device: Annotated[
         Literal["cpu", "cuda"], typer.Option(help="Where it learns, and where people are rendered.")
     ] = "cpu",
@@ -48,6 +51,8 @@ def mini(
     from ..training import family
 
     wanted = family.read_plan(plan).scaled(scale)
+    if start is not None:
+        wanted = wanted.model_copy(update={"start": start})
     with stopping() as stopped:
         bundle = family.train_family(
             wanted,
@@ -64,7 +69,8 @@ def mini(
     else:
         console.print(f"The bundle is in {bundle}. Try it: python app.py --bundle {bundle}", markup=False)
     if pack is not None:
-        command = f"python -m instantid train mini {folder} --plan {plan} --device {device}"
+        begun = f" --start {start}" if start else ""
+        command = f"python -m instantid train mini {folder} --plan {plan}{begun} --device {device}"
         try:
             packed = family.pack_family(
                 wanted,

@@ -115,7 +115,7 @@ def observe(
         widths: of the judges' embeddings.
     """
     seen = [_look(each, engine.face_finder, judges, i, len(made), on_picture) for i, each in enumerate(made)]
-    names = controls_of(engine.bundle)
+    names, pixel = controls_of(engine.bundle), engine.bundle.defaults.map_pixel
     return Observed(
         made=made,
         found=np.array([face is not None for face, *_ in seen]),
@@ -128,7 +128,7 @@ def observe(
         clip=clip and _in_turn(made, clip.embed_pictures),
         words=clip and clip.embed_words([each.trial.prompt for each in made]),
         verdicts=attributes and attributes.judge([Image.fromarray(thumb) for *_, thumb in seen]),
-        map_error={name: _map_errors(name, made, annotators) for name in names},
+        map_error={name: _map_errors(name, made, annotators, pixel) for name in names},
         thumbs=[thumb for *_, thumb in seen],
     )
 
@@ -206,9 +206,9 @@ def _in_turn(made: Sequence[Made], embed: Callable[[list[Image.Image]], np.ndarr
     return np.concatenate(parts)
 
 
-def _map_errors(name: ControlName, made: Sequence[Made], annotators: Annotators) -> np.ndarray:
+def _map_errors(name: ControlName, made: Sequence[Made], annotators: Annotators, pixel: int) -> np.ndarray:
     """Of pictures with that control and of those without any, against the map that was given; of poses also
-    without IdentityNet."""
+    without IdentityNet. Both are read in pixels of that side."""
     measure = maps.depth_error if name == "depth" else maps.line_error
     given = {
         each.trial.subject: images.open_image(each.trial.request.controls[name].map.image)
@@ -222,5 +222,6 @@ def _map_errors(name: ControlName, made: Sequence[Made], annotators: Annotators)
         if condition in looked_at and subject in given:
             picture = images.open_image(each.file)
             wanted = images.fit(given[subject].size, picture.size).image(given[subject])
-            told[i] = measure(np.asarray(annotators.draw(name, picture, Control())), np.asarray(wanted))
+            found = images.in_blocks(picture, pixel, lambda seen: annotators.draw(name, seen, Control()))
+            told[i] = measure(np.asarray(found), np.asarray(wanted))
     return told

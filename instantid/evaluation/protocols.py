@@ -86,8 +86,8 @@ class Plan:
     def control_map(self, name: ControlName, subject: int, photo: int) -> Image.Image:
         """The map of a photo that lies on the canvas as `wanted` has it, RGB."""
         picture = self.subjects[subject].picture(photo)
-        draw = self.annotators.draw
-        return self._fit(subject, photo).reading(picture, lambda placed: draw(name, placed, Control()))
+        draw, pixel = self.annotators.draw, self.bundle.defaults.map_pixel
+        return self._fit(subject, photo).reading(picture, lambda placed: draw(name, placed, Control()), pixel)
 
     def _fit(self, subject: int, photo: int) -> images.Fit:
         who, least = self.subjects[subject], self.bundle.defaults.least_face

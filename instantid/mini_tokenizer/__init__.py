@@ -56,18 +56,14 @@ def build_tokenizer(pad: str) -> CLIPTokenizer:
 
 def unsaid(text: str) -> list[str]:
     """The words of a text that no caption or style preset ever said, in their order: nobody was taught them."""
-    said = _said()
+    said = {line.split()[1] for line in SAID.read_text(encoding="utf-8").splitlines()}
     return [word for word in _words(text) if word not in said]
 
 
 def shown(text: str) -> list[str]:
     """The words of a text that were said, and say what is on a picture: hair, clothes, faces, places."""
-    told = _said() & set(SHOWN.read_text(encoding="utf-8").split())
+    told = set(SHOWN.read_text(encoding="utf-8").split())
     return [word for word in _words(text) if word in told]
-
-
-def _said() -> set[str]:
-    return {line.split()[1] for line in SAID.read_text(encoding="utf-8").splitlines()}
 
 
 def _words(text: str) -> Iterable[str]:

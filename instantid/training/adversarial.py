@@ -195,7 +195,7 @@ class AdversarialTask(LikenessTask):
     ) -> tuple[torch.Tensor, torch.Tensor, Figures]:
         """What the painter loses and what the discriminator does (hinge losses), and how often that is right."""
         denoiser, discriminator, net = self.denoiser, self.discriminator, strengths[1]
-        maps = keypoint_maps(self._prepared, chosen).to(latents.device)
+        maps = keypoint_maps(self._prepared, chosen, denoiser.map_pixel).to(latents.device)
         if not net:
             maps = torch.zeros_like(maps)  # nobody said where
         pooled = given.pooled.detach()

@@ -113,7 +113,7 @@ class DecoderTask(nn.Module):
                 part.requires_grad_(True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.judge = patch_discriminator()
+            self.judge = patch_discriminator(len(denoiser.vae.config.block_out_channels) - 1)
         self._chosen = chosen[prepared.found[chosen]]
         self.recognition = Recognition(bundle, prepared, self._chosen) if options.likeness else None
         self._prepared, self._shown, self._options = prepared, shown, options

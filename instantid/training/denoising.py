@@ -56,6 +56,7 @@ class Denoiser(nn.Module):
         super().__init__()
         opened = bundles.open_bundle(bundle)
         self.pipeline = loading.load_base(opened, torch.float32)
+        self.map_pixel = opened.defaults.map_pixel
         self._sampler: Sampler = "LCM" if opened.defaults.scheduler == "LCM" else "Euler"
         self.unet, self.vae = self.pipeline.unet, self.pipeline.vae
         self.text_encoder, self.text_encoder_2 = self.pipeline.text_encoder, self.pipeline.text_encoder_2

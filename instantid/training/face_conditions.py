@@ -30,7 +30,7 @@ def with_faces(
         net: whether IdentityNet sees them too.
     """
     projector = denoiser.unet.encoder_hid_proj.image_projection_layers[0]
-    maps = keypoint_maps(prepared, chosen) if net else None
+    maps = keypoint_maps(prepared, chosen, denoiser.map_pixel) if net else None
 
     def residuals(noisy, timesteps, added):
         return ControlNetModel.forward(
@@ -68,10 +68,10 @@ def led(
     return given, against
 
 
-def keypoint_maps(prepared: Prepared, chosen: np.ndarray) -> torch.Tensor:
-    """(b, 3, s, s), 0 to 1: what IdentityNet sees of where faces are."""
+def keypoint_maps(prepared: Prepared, chosen: np.ndarray, pixel: int) -> torch.Tensor:
+    """(b, 3, s, s), 0 to 1: what IdentityNet sees of where faces are, drawn in pixels of that side."""
     size = prepared.size
-    maps = [np.asarray(draw_keypoints(prepared.keypoints[i], size, size)) for i in chosen]
+    maps = [np.asarray(draw_keypoints(prepared.keypoints[i], size, size, pixel)) for i in chosen]
     return torch.from_numpy(np.stack(maps)).permute(0, 3, 1, 2).float() / 255
 
 

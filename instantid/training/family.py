@@ -11,13 +11,14 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from .. import bundles
+from .. import bundles, loading
 from ..bundles import Trained
 from ..errors import InvalidRequest
-from ..people import STRENGTHS, USUAL_STRENGTH, Frozen, Strength
+from ..people import STRENGTHS, Frozen, Strength
 from . import latents, preparing, runs
 from .bundle_file import set_defaults
 from .checkpoints import hours, steps_done
+from .doubling import double
 from .packing import Packed, pack
 from .people import making
 from .people.orders import Order
@@ -62,12 +63,22 @@ class Plan(Frozen):
 
     start: str = Field(description="“new:small”, “new:large”, or a bundle to go on with.")
     people: dict[str, Any]
+    double: bool = Field(
+        False, description="What it begins with makes pictures of twice the side from then on."
+    )
+    size: int = Field(
+        0,
+        ge=0,
+        description="Side of the pictures that are learned from, in pixels; 0: as they are rendered. Of faces that "
+        "are cut out close, more pixels have to be rendered.",
+    )
     fill: float = Field(
         0.0, ge=0, lt=1, description="How much of a picture's width faces fill; 0: as they are drawn."
     )
-    strengths: Strength = Field(
-        USUAL_STRENGTH,
-        description="IdentityNet's and the image adapter's where a request names none. They learn at 1.",
+    strengths: Strength | None = Field(
+        None,
+        description="IdentityNet's and the image adapter's where a request names none; left out: as they are. They "
+        "learn at 1.",
     )
     held_out: int = 60
     stages: tuple[StagePlan, ...]
@@ -142,9 +153,12 @@ def train_family(
     until = time.monotonic() + 60 * minutes
     prepared = _data(plan, folder, device, workers, tell)
     source = plan.start
+    if plan.double:
+        doubled = folder / "doubled"
+        source = str(doubled if doubled.exists() else double(loading.open_bundle(plan.start), doubled))
     for stage in plan.stages:
         run = _run(plan, stage, folder, source, device, until)
-        usual = dict.fromkeys(STRENGTHS, plan.strengths)
+        usual = {} if plan.strengths is None else dict.fromkeys(STRENGTHS, plan.strengths)
         if plan.fill:
             usual["least_face"] = round(HEIGHT * plan.fill, 2)
         set_defaults(runs.lay_out_bundle(run), usual)
@@ -158,7 +172,7 @@ def train_family(
 
 def _data(plan: Plan, folder: Path, device: str, workers: int, tell: Tell) -> Prepared:
     order = plan.order
-    shards, ready = folder / "people", folder / "prepared"
+    shards, ready, size = folder / "people", folder / "prepared", plan.size or order.size
     tell(f"{order.pictures} pictures of {order.people} rendered people, in {shards}")
     making.make(order, shards, device=device, workers=workers)
     bundles.fetch_face_files(bundles.face_files_folder())
@@ -166,7 +180,7 @@ def _data(plan: Plan, folder: Path, device: str, workers: int, tell: Tell) -> Pr
     preparing.prepare(
         source,
         ready,
-        Wishes(size=order.size, min_side=order.size, fill=plan.fill),
+        Wishes(size=size, min_side=size, fill=plan.fill),
         ("opencv", bundles.face_files_folder()),
         workers=workers,
     )

@@ -12,6 +12,7 @@ from PIL import Image
 
 from .. import bundles
 from ..controls import Annotators
+from ..images import in_blocks
 from ..request import Control, ControlName
 from ..skeletons import NECK, Skeleton, draw_skeletons
 from .prepared import Prepared
@@ -31,8 +32,9 @@ class Maps:
     """
 
     def __init__(self, prepared: Prepared, bundle: Path):
-        self._prepared = prepared
-        self._annotators = Annotators(bundles.open_bundle(bundle))
+        opened = bundles.open_bundle(bundle)
+        self._prepared, self._pixel = prepared, opened.defaults.map_pixel
+        self._annotators = Annotators(opened)
 
     def kinds_of(self, index: int) -> tuple[ControlName, ...]:
         """Which maps there are of a picture: edges always, the others where depth or bodies are known."""
@@ -40,14 +42,18 @@ class Maps:
         return tuple(kind for kind, is_known in known.items() if is_known)
 
     def draw(self, kind: ControlName, index: int, control: Control) -> np.ndarray:
-        """One map of one picture; edges by `control`'s thresholds."""
-        if kind == "pose":
-            size = self._prepared.size
-            return np.asarray(draw_skeletons(self._skeletons(index), size, size))
-        if kind == "depth":
-            return draw_depth(self._prepared.depth([index])[0])
-        picture = Image.fromarray(self._prepared.images([index])[0])
-        return np.asarray(self._annotators.draw("canny", picture, control))
+        """One map of one picture, in the pixels that the bundle's nets know; edges by `control`'s thresholds."""
+        size = self._prepared.size
+        if kind == "canny":
+            picture = Image.fromarray(self._prepared.images([index])[0])
+            drawn = in_blocks(
+                picture, self._pixel, lambda coarse: self._annotators.draw("canny", coarse, control)
+            )
+        elif kind == "pose":
+            drawn = in_blocks(draw_skeletons(self._skeletons(index), size, size), self._pixel)
+        else:
+            drawn = in_blocks(Image.fromarray(draw_depth(self._prepared.depth([index])[0])), self._pixel)
+        return np.asarray(drawn)
 
     def _skeletons(self, index: int) -> list[Skeleton]:
         return skeletons_of(self._prepared.records[index], self._prepared.size)

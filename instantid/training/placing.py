@@ -121,7 +121,7 @@ class PlacingTask(nn.Module):
     ) -> torch.Tensor:
         """The code that IdentityNet writes of (b, d) faces, placed as in the pictures; b: a multiple of theirs."""
         denoiser, [upper] = self.denoiser, self._upper
-        maps = keypoint_maps(self._prepared, chosen).to(noisy.device)
+        maps = keypoint_maps(self._prepared, chosen, denoiser.map_pixel).to(noisy.device)
         placed = denoiser.identitynet.controlnet_cond_embedding(maps)
         projector = denoiser.unet.encoder_hid_proj.image_projection_layers[0]
         down, _ = ControlNetModel.forward(

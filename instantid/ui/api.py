@@ -12,11 +12,10 @@ from gradio.components import Component
 
 from ..errors import InvalidRequest
 from ..people import MAX_PEOPLE
-from ..request import Person, Photo, Result
+from ..request import FOLLOW_RECIPE, Person, Photo, Result
 from .form import PICTURES, PLAIN, build_request
 from .inputs import Inputs
 from .problems import shown_on_page
-from .quality_group import FOLLOW_RECIPE
 from .run import GPU
 from .studio import Studio
 from .words import NO_RECIPE

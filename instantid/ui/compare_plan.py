@@ -10,12 +10,11 @@ from .. import compare, dotted, effort
 from ..compare import Axis, Grid
 from ..errors import InstantIDError, InvalidRequest
 from ..people import Photo
-from ..request import Request
+from ..request import FOLLOW_RECIPE, Request
 from .compare_axes import Entered, NothingYet, offered, read_row, write_values
 from .form import build_request, weights_source
 from .people import photos_name, read_people
 from .photos import notice, paths_of
-from .quality_group import FOLLOW_RECIPE
 from .results import duration, status_line
 from .studio import Studio
 

@@ -102,7 +102,10 @@ def stage_of(studio: Studio, values: Mapping[str, Any]) -> Stage:
     shaping = start or pose or first
     shape = shaping.picture.size if shaping else (portrait.width, portrait.height) if portrait else None
     size = images.canvas_size(
-        shape, area=(studio.defaults["width"], studio.defaults["height"]), **_chosen_size(values)
+        shape,
+        area=(studio.defaults["width"], studio.defaults["height"]),
+        grid=studio.defaults["grid"],
+        **_chosen_size(values),
     )
     faces, picture = [], None
     if leading:

@@ -3,12 +3,10 @@
 import gradio as gr
 from gradio.components import Component
 
-from ..request import Request
+from ..request import FOLLOW_RECIPE, Request
 from .fields import checkbox, choice, describe, slider
 from .studio import Studio
 from .words import CHOSEN_SIZE, FOLLOW_PHOTO, NO_RECIPE
-
-FOLLOW_RECIPE = ("steps", "guidance_scale", "scheduler")
 
 
 def build_quality(studio: Studio) -> dict[str, Component]:
@@ -93,7 +91,11 @@ def _build_size(studio: Studio) -> dict[str, Component]:
         # No minimum or maximum: Gradio's own message would name the value but not the field.
         for side in ("width", "height"):
             parts[side] = gr.Number(
-                studio.defaults[side], precision=0, step=8, min_width=120, **describe(side)
+                studio.defaults[side],
+                precision=0,
+                step=studio.defaults["grid"],
+                min_width=120,
+                **describe(side),
             )
     parts["size"].change(
         lambda size: gr.Row(visible=size == CHOSEN_SIZE),

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ..people import MAX_PEOPLE, STRENGTHS, Person, Photo, Place, Portrait
-from ..request import Control, Request
+from ..request import FOLLOW_RECIPE, Control, Request
 from ..styles import NO_STYLE
 from .form import PICTURES, PLAIN, uploaded
 from .people import photos_name
 from .photos import paths_of
-from .quality_group import FOLLOW_RECIPE
 from .studio import Studio
 from .words import CHOSEN_SIZE, FOLLOW_PHOTO, NO_RECIPE
 

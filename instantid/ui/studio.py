@@ -99,8 +99,8 @@ class Studio:
     title: str = "InstantID Studio"
 
     def begin_with(self, style: str) -> str:
-        """A preset that the page proposes, or none: its many words drown what little a small model knows of faces."""
-        return style if style in self.styles and not self.about else NO_STYLE
+        """A preset that the page proposes, or none where there is none of that name."""
+        return style if style in self.styles else NO_STYLE
 
     def reads(self, control: str) -> bool:
         """Whether this control's map can be read off a photo."""
