@@ -87,15 +87,16 @@ def _build_size(studio: Studio) -> dict[str, Component]:
             info="Following keeps the shape of the start picture, the pose photo, or the first face photo.",
         )
     }
+    grid = studio.defaults["grid"]
     with gr.Row(visible=False) as sides:
         # No minimum or maximum: Gradio's own message would name the value but not the field.
         for side in ("width", "height"):
             parts[side] = gr.Number(
                 studio.defaults[side],
                 precision=0,
-                step=studio.defaults["grid"],
+                step=grid,
                 min_width=120,
-                **describe(side),
+                **describe(side) | {"info": f"Pixels, a multiple of {grid}."},
             )
     parts["size"].change(
         lambda size: gr.Row(visible=size == CHOSEN_SIZE),
