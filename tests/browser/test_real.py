@@ -68,8 +68,7 @@ def test_a_photo_becomes_a_picture_that_repeats_itself(chromium, app, tmp_path):
     download.value.save_as(file)
     record = metadata.read(file)
     assert record.settings["prompt"] == "a woman"
-    # The reference's default, but where a style would drown the face.
-    assert record.settings["style"] == (None if shipped.about else "Watercolor")
+    assert record.settings["style"] == "Watercolor", "the reference's default"
     assert record.bundle["untrained"] is shipped.untrained
     with Image.open(file) as picture:
         assert picture.size == (record.settings["width"], record.settings["height"])
