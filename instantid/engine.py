@@ -210,7 +210,9 @@ class Engine:
                 preview=loaded.preview,
             )
             seeds = [each.seed + i for each in requests for i in range(each.images)]
-            made = pictures.make(painter, there, guides, seeds, report, self._finder, self._side)
+            made = pictures.make(
+                painter, there, guides, seeds, report, self._finder, self.bundle.defaults.side
+            )
             seconds = {stage: spent / len(requests) for stage, spent in clock.seconds.items()}
             for each in requests:
                 own = request.replace(seed=each.seed)
@@ -251,12 +253,6 @@ class Engine:
         """The pixel budget where the request names no size."""
         area = self.bundle.defaults.width, self.bundle.defaults.height
         return remedies.off_size(area, self.bundle.defaults.grid) if request.off_size else area
-
-    @property
-    def _side(self) -> int:
-        """Of a square picture as large as the bundle's default one, in pixels."""
-        defaults = self.bundle.defaults
-        return round((defaults.width * defaults.height) ** 0.5 / defaults.grid) * defaults.grid
 
     def _with_defaults(self, request: Request) -> Request:
         """Fill in what was left open, and refuse early what this bundle cannot do."""

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from .images import GRID
 from .nets import Guide
 from .painting import OnPass, Painter, Start
 from .people import Face
@@ -37,7 +38,8 @@ def enlarge(
     """
     request = painter.request
     scale = painter.pipeline.vae_scale_factor
-    width, height = (round(side * request.upscale / scale) * scale for side in there.size)
+    grid = max(GRID, scale)  # diffusers wants multiples of 8 whatever the VAE
+    width, height = (round(side * request.upscale / grid) * grid for side in there.size)
     larger = there.scaled(width, height)
     if isinstance(picture, torch.Tensor):
         size = (height // scale, width // scale)

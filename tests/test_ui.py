@@ -281,6 +281,8 @@ def test_the_page_says_what_small_weights_are(untrained, role):
     ]
     told = "These weights are untrained" if untrained else "a small model: &lt;a look-alike&gt;, not you."
     assert told in masthead["value"] and f'role="{role}"' in masthead["value"]
+    [style] = [part["props"] for part in config["components"] if part["props"].get("elem_id") == "style"]
+    assert style["value"] == "Watercolor", "whatever the weights"
 
 
 def test_a_run_shows_steps_then_pictures_with_seed_likeness_and_maps(photo):

@@ -60,6 +60,11 @@ class Defaults(BaseModel):
         "shorter side: what small models paint smaller nobody recognises. The photo comes closer.",
     )
 
+    @property
+    def side(self) -> int:
+        """Of a square picture as large as the default one, in pixels."""
+        return round((self.width * self.height) ** 0.5 / self.grid) * self.grid
+
 
 class Trained(BaseModel):
     """How a bundle's own weights came to be, to be read by whoever uses them.

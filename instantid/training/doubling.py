@@ -107,13 +107,11 @@ def _further_on(name: str) -> str:
 def _halve(deep: AutoencoderKL, was: nn.Conv2d) -> None:
     """Let the finest level of the encoder give what `was` made of means over two by two pixels.
 
-    Of the means before and above only the nearer pixels are reached: an eighth of a pixel is lost.
+    Of the means before and above only the nearer pixels are reached.
     """
     first, second = deep.encoder.conv_in, deep.encoder.down_blocks[0].downsamplers[0].conv
-    mean, nearer = (
-        torch.tensor([0, 0.5, 0.5]),
-        torch.tensor([1.0, 0, 0]),
-    )  # this pixel and the next; the one before
+    mean = torch.tensor([0, 0.5, 0.5])  # of this pixel and the next
+    nearer = torch.tensor([1.0, 0, 0])  # the one before
     for weight in (first.weight, first.bias, second.weight):
         nn.init.zeros_(weight)
     second.bias.copy_(was.bias)
