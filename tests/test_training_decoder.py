@@ -12,8 +12,9 @@ from test_training_likeness import with_faces
 from torch.nn import functional as F
 
 from instantid.errors import InstantIDError, InvalidRequest
+from instantid.training import decoder
 from instantid.training.adversarial import pulled
-from instantid.training.decoder import DecoderTask, Options
+from instantid.training.decoder import DecoderTask, Options, _contest
 from instantid.training.latents import mark
 from instantid.training.loop import train
 from instantid.training.settings import Settings
@@ -44,9 +45,10 @@ def make_task(bundle, prepared, **options):
 def test_the_decoder_learns_and_nothing_else(bundle, prepared, tmp_path):
     before = {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
     vae = load_file(bundle / VAE)
-    task = make_task(bundle, prepared)
+    task = make_task(bundle, prepared, lifelike=1.0)
     stamp, [told] = mark(task.denoiser.vae), list(train(task, QUICK, tmp_path / "run", bundle))
-    assert {"pixels", "edges", "colours", "kept", "telling", "right"} <= set(told.figures)
+    judged = {"telling", "right", "faces_telling", "faces_right"}
+    assert {"pixels", "edges", "colours", "kept"} | judged <= set(told.figures)
     changed = {file.relative_to(bundle).as_posix() for file in before if file.read_bytes() != before[file]}
     assert changed <= {VAE, "base/vae/config.json"}
     learned = load_file(bundle / VAE)
@@ -115,10 +117,10 @@ def test_squares_of_latents_and_pictures_lie_alike(opencv_folder, tmp_path, monk
         task.denoiser, "pixels", lambda latents: F.interpolate(latents[:, :3], scale_factor=SCALE)
     )
     monkeypatch.setattr(
-        task,
+        decoder,
         "_contest",
-        lambda shown, pictures: (
-            asked.update(shown=shown, pictures=pictures) or (torch.zeros(()), {"telling": torch.zeros(())})
+        lambda look, judge, shown, pictures: (
+            asked.update(shown=shown, pictures=pictures) or [torch.zeros(()) for _ in range(3)]
         ),
     )
     monkeypatch.setattr(
@@ -168,17 +170,17 @@ def test_squares_begin_where_latents_do(bundle, prepared):
     assert make_task(bundle, prepared, crop=0)._side == make_task(bundle, prepared, crop=640)._side == 8
 
 
-def test_a_judge_that_cannot_tell_teaches_nothing(bundle, prepared, monkeypatch):
-    task = make_task(bundle, prepared)
+def test_a_judge_that_cannot_tell_teaches_nothing():
     torch.manual_seed(0)
     shown, pictures = torch.rand(4, 3, 32, 32, requires_grad=True), torch.rand(4, 3, 32, 32)
     slopes = []
     for says in (1.0, -1.0):
-        level = iter([says, -says, 0.0])
-        monkeypatch.setattr(task.judge, "forward", lambda seen, level=level: next(level) + seen * 1e-6)
-        fooling, judged = task._contest(shown, pictures)
+        level = iter([0.0, says, -says])  # of what is made, of true pictures, of what is made
+        fooling, _, right = _contest(
+            lambda seen: [seen], lambda seen, level=level: next(level) + seen * 1e-6, shown, pictures
+        )
         slopes.append(float(torch.autograd.grad(fooling, shown)[0].norm()))
-        assert judged["right"] == float(says > 0)
+        assert right == float(says > 0)
     assert slopes[0] > 0 == slopes[1]
 
 
@@ -195,3 +197,5 @@ def test_whose_faces_are_to_be_recognised_must_be_known(prepared, tmp_path):
     assert len(make_task(bundle, prepared)) == 8
     with pytest.raises(InstantIDError, match="face"):
         make_task(bundle, prepared, likeness=0.3)
+    with pytest.raises(InstantIDError, match="face"):
+        make_task(bundle, prepared, lifelike=0.3)

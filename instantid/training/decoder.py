@@ -3,13 +3,15 @@
 Decoders learn from latents of true pictures (autoencoder.py); a small UNet's have smeared eyes and lumps in them, and
 are shown so. Here some are made out of noisy true ones, and should give the picture; others out of noise alone, as
 the bundle's own pictures are, and should keep their colours. What pictures look like, a patch discriminator says
-(2012.09841, 3.1). So are faces restored behind a generator (GFP-GAN, 2101.04061); here by the decoder that runs
-anyway. Encoder, latents and UNet stay as they are.
+(2012.09841, 3.1), and what faces look like, one over a face model (face_judge.py). So are faces restored behind a
+generator (GFP-GAN, 2101.04061); here by the decoder that runs anyway. Encoder, latents and UNet stay as they are.
 """
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from .base import drawn_caption
 from .conditions import Conditions
 from .denoising import Denoiser
 from .face_conditions import led
+from .face_judge import FaceJudge
 from .loop import Figures
 from .prepared import Prepared
 from .recognition import Recognition
@@ -39,10 +42,13 @@ from .widening import widened
 HALF = 0.5  # of the noise schedule: with less, what is made is still the picture
 AGAIN = 0.5  # share of what is made so that is made once more, out of itself
 ABOUT = 12  # pixels that squares lie beside the middle of a face, at most
-TREMBLE = 0.15  # of pixels, -1 to 1: noise over all that the discriminator sees
+TREMBLE = 0.2  # of pixels, -1 to 1: noise over all that the discriminator sees
 TOGETHER = 16  # pictures that latents are made of together, which are kept
-COARSE = 4  # pixels: the mean colour of so many a side is kept
+COARSE = 2  # of a latent's side: the mean colour of such parts is kept
 Make = Callable[[np.ndarray], torch.Tensor]  # pictures, by number → latents
+Look = Callable[
+    [torch.Tensor], list[torch.Tensor]
+]  # (b, 3, h, w) pictures → what a discriminator reads of them
 
 
 class Options(Frozen):
@@ -73,6 +79,11 @@ class Options(Frozen):
     likeness: float = Field(
         0.0, ge=0, description="Weight of not being recognised; for squares that whole faces lie in."
     )
+    lifelike: float = Field(
+        0.0,
+        ge=0,
+        description="As realism, of faces alone, by what the face model sees; for squares that whole faces lie in.",
+    )
 
 
 class DecoderTask(nn.Module):
@@ -90,6 +101,8 @@ class DecoderTask(nn.Module):
     """
 
     name = "decoder"
+    # As fast as the decoder they would be right at once, and always.
+    paces: ClassVar = {"judge.": 0.35, "face_judge.": 0.35}
     stays = ("before.",)
 
     def __init__(
@@ -115,7 +128,9 @@ class DecoderTask(nn.Module):
             torch.manual_seed(0)
             self.judge = patch_discriminator(len(denoiser.vae.config.block_out_channels) - 1)
         self._chosen = chosen[prepared.found[chosen]]
-        self.recognition = Recognition(bundle, prepared, self._chosen) if options.likeness else None
+        recognised = options.likeness or options.lifelike
+        self.recognition = Recognition(bundle, prepared, self._chosen) if recognised else None
+        self.face_judge = FaceJudge(self.recognition.recogniser) if options.lifelike else None
         self._prepared, self._shown, self._options = prepared, shown, options
         self._defaults = bundles.open_bundle(bundle).defaults
         self._remembered: dict[tuple[Make, int], torch.Tensor] = {}  # by their first
@@ -141,14 +156,20 @@ class DecoderTask(nn.Module):
         if like < len(shown):
             figures["kept"] = self._recoloured(latents[like:], shown[like:])
             loss = loss + figures["kept"]
-        fooling, judged = self._contest(shown, pictures)
-        loss = loss + options.realism * fooling + judged["telling"]
+        places = self._prepared.keypoints[chosen] - self._latent * corners[:, None]
+        fooling, telling, right = _contest(_trembling, self.judge, shown, pictures)
+        loss = loss + options.realism * fooling + telling
+        figures |= {"telling": telling, "right": right}
+        if options.lifelike:
+            look = partial(self.face_judge.look, places=places)
+            fooling, telling, right = _contest(look, self.face_judge, shown, pictures)
+            loss = loss + options.lifelike * fooling + telling
+            figures |= {"faces_telling": telling, "faces_right": right}
         if options.likeness:
             faces = torch.from_numpy(self._prepared.embeddings[chosen]).to(shown.device)
-            places = self._prepared.keypoints[chosen] - self._latent * corners[:, None]
             lost, found = self.recognition(shown, faces, chosen, places)
             loss, figures = loss + options.likeness * lost, figures | found
-        return {"loss": loss} | figures | judged
+        return {"loss": loss} | figures
 
     def sheet(self) -> Image.Image:
         """The pictures; below, what the decoder shows of their latents, of those made out of noisy ones, and of those
@@ -222,25 +243,32 @@ class DecoderTask(nn.Module):
         """How far what is shown is from the colours that the decoder of before gave."""
         with torch.no_grad():
             before = self.before.decode(latents / self.before.config.scaling_factor).sample
-        return F.l1_loss(F.avg_pool2d(shown, COARSE), F.avg_pool2d(before, COARSE))
-
-    def _contest(self, shown: torch.Tensor, pictures: torch.Tensor) -> tuple[torch.Tensor, Figures]:
-        """What the decoder loses; what the discriminator does, and how often that is right."""
-        real, made = self.judge(_trembling(pictures)), self.judge(_trembling(shown.detach()))
-        right = (real.mean(dim=(1, 2, 3))[:, None] > made.mean(dim=(1, 2, 3))).float().mean()
-        seen = shown.detach().requires_grad_()
-        [better] = torch.autograd.grad(-self.judge(_trembling(seen)).mean(dim=(1, 2, 3)).sum(), seen)
-        # As long as the gradient of pixels; of a judge that cannot tell there is nothing to learn.
-        size = (2 * right - 1).clamp(min=0) / (len(shown) * shown[0].numel() ** 0.5)
-        return pulled(shown, better, size), {"telling": hinge(real, made), "right": right}
+        part = self._latent // COARSE
+        return F.l1_loss(F.avg_pool2d(shown, part), F.avg_pool2d(before, part))
 
 
-def _trembling(pictures: torch.Tensor) -> torch.Tensor:
+def _contest(
+    look: Look, judge: nn.Module, shown: torch.Tensor, pictures: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the decoder loses; what the discriminator does, and how often that is right."""
+    shown_alone = shown.detach().requires_grad_()
+    seen = look(shown_alone)
+    [better] = torch.autograd.grad(-judge(*seen).flatten(1).mean(dim=1).sum(), shown_alone)
+    with torch.no_grad():
+        seen_of_true = look(pictures)
+    real, made = judge(*seen_of_true).flatten(1), judge(*(each.detach() for each in seen)).flatten(1)
+    right = (real.mean(dim=1)[:, None] > made.mean(dim=1)).float().mean()
+    # As long as the gradient of pixels; of a judge that cannot tell there is nothing to learn.
+    size = (2 * right - 1).clamp(min=0) / (len(shown) * shown[0].numel() ** 0.5)
+    return pulled(shown, better, size), hinge(real, made), right
+
+
+def _trembling(pictures: torch.Tensor) -> list[torch.Tensor]:
     """With noise over them (1610.04490): else a discriminator is soon right by what nobody sees and teaches nothing.
 
     Measured: without it right always after 540 steps, and pictures smoother than before.
     """
-    return pictures + TREMBLE * torch.randn_like(pictures)
+    return [pictures + TREMBLE * torch.randn_like(pictures)]
 
 
 def _squares(each: torch.Tensor, corners: np.ndarray, side: int) -> torch.Tensor:

@@ -51,6 +51,8 @@ class Recogniser(nn.Module):
         self._middle, self._scale = (0.0, 1.0) if scales else (127.5, 127.5)
         self.eval().requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # on CPUs twice as fast
+        convolutions = (layer for layer in self.layers.modules() if isinstance(layer, nn.Conv2d))
+        self._halving = [layer for layer in convolutions if max(layer.stride) > 1]
 
     def train(self, mode: bool = True) -> "Recogniser":
         """It stays as it is: its normalisation is of the pictures that it was trained on."""
@@ -61,6 +63,22 @@ class Recogniser(nn.Module):
         pixels = (aligned(pictures, keypoints) + 1) * 127.5
         faces = ((pixels - self._middle) / self._scale).contiguous(memory_format=torch.channels_last)
         return self.layers(faces).float()
+
+    def levels(
+        self, pictures: torch.Tensor, keypoints: np.ndarray
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """What is seen on the way, finest first, what each layer reads that halves it: (b, c, h, w); and embeddings
+        as above."""
+        seen: list[torch.Tensor] = []
+        hooks = [
+            layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].float()))
+            for layer in self._halving
+        ]
+        try:
+            return seen, self(pictures, keypoints)
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 def aligned(pictures: torch.Tensor, keypoints: np.ndarray) -> torch.Tensor:

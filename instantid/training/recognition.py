@@ -46,7 +46,7 @@ class Recognition(nn.Module):
                 f"The face models of {bundle} say {finder.dimension} numbers of a face; those in {prepared.folder} "
                 f"have {length}: nobody would be recognised. Prepare the data with the face models of this bundle."
             )
-        self.finder, self._recogniser = finder, Recogniser(finder.recognition_file)
+        self.finder, self.recogniser = finder, Recogniser(finder.recognition_file)
         self.known = F.normalize(torch.from_numpy(prepared.embeddings[chosen]), dim=1)
         self.usual = prepared.keypoints[chosen].mean(axis=0)
         self._prepared, self._chosen = prepared, chosen
@@ -62,7 +62,7 @@ class Recognition(nn.Module):
         """
         placed = places is not None
         places = places if placed else self._places(made)
-        seen = F.normalize(self._recogniser(made, places), dim=1)
+        seen = F.normalize(self.recogniser(made, places), dim=1)
         others, persons = torch.randint(len(self.known), (RIVALS,)), self._prepared.persons
         whose = persons[chosen][:, None]
         own = torch.from_numpy((whose == persons[self._chosen[others.numpy()]]) & (whose >= 0))
