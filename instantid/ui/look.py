@@ -26,7 +26,7 @@ CSS = """
 #examples td.textbox div { white-space: normal; }
 .column:not(:has(*)) { display: none; }
 .photos .grid-container { display: flex !important; flex-wrap: wrap; padding-top: 1.7rem; }
-.photos .grid-container > * { flex: 1 1 90px; min-width: 90px; height: 130px; }
+.photos .grid-container > * { flex: 1 1 90px; min-width: 90px; height: 100px; }
 .photos .thumbnail-lg { height: 100%; width: 100%; aspect-ratio: auto; }
 .photos .grid-container img { object-fit: contain; }
 #maps .grid-container { grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)) !important;
