@@ -46,9 +46,7 @@ TREMBLE = 0.2  # of pixels, -1 to 1: noise over all that the discriminator sees
 TOGETHER = 16  # pictures that latents are made of together, which are kept
 COARSE = 2  # of a latent's side: the mean colour of such parts is kept
 Make = Callable[[np.ndarray], torch.Tensor]  # pictures, by number → latents
-Look = Callable[
-    [torch.Tensor], list[torch.Tensor]
-]  # (b, 3, h, w) pictures → what a discriminator reads of them
+Look = Callable[[torch.Tensor], list[torch.Tensor]]  # pictures → what a discriminator is told of them
 
 
 class Options(Frozen):

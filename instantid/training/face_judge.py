@@ -24,7 +24,7 @@ class FaceJudge(nn.Module):
     def __init__(self, recogniser: Recogniser):
         super().__init__()
         self._look = recogniser.levels  # its weights are the bundle's, none of a run's
-        levels, _ = self._look(torch.zeros(1, 3, SIDE, SIDE), PLACES[None])
+        levels = self._look(torch.zeros(1, 3, SIDE, SIDE), PLACES[None])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.mixtures = nn.ModuleList(nn.Conv2d(each.shape[1], WIDTH, 1, bias=False) for each in levels)
@@ -36,7 +36,7 @@ class FaceJudge(nn.Module):
     def look(self, pictures: torch.Tensor, places: np.ndarray) -> list[torch.Tensor]:
         """What the face model sees in (b, 3, h, w), -1 to 1, of faces whose keypoints, (b, 5, 2) in pixels, are
         here."""
-        return self._look(pictures, places + ASIDE * (2 * torch.rand(len(places), 1, 2).numpy() - 1))[0]
+        return self._look(pictures, places + ASIDE * (2 * torch.rand(len(places), 1, 2).numpy() - 1))
 
     def forward(self, *levels: torch.Tensor) -> torch.Tensor:
         """How true that looks, (b, n): above 0 true, below it made."""

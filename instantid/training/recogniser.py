@@ -64,21 +64,20 @@ class Recogniser(nn.Module):
         faces = ((pixels - self._middle) / self._scale).contiguous(memory_format=torch.channels_last)
         return self.layers(faces).float()
 
-    def levels(
-        self, pictures: torch.Tensor, keypoints: np.ndarray
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """What is seen on the way, finest first, what each layer reads that halves it: (b, c, h, w); and embeddings
-        as above."""
+    def levels(self, pictures: torch.Tensor, keypoints: np.ndarray) -> list[torch.Tensor]:
+        """What is seen on the way to the embeddings, finest first: what each layer reads that halves it,
+        (b, c, h, w)."""
         seen: list[torch.Tensor] = []
         hooks = [
             layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].float()))
             for layer in self._halving
         ]
         try:
-            return seen, self(pictures, keypoints)
+            self(pictures, keypoints)
         finally:
             for hook in hooks:
                 hook.remove()
+        return seen
 
 
 def aligned(pictures: torch.Tensor, keypoints: np.ndarray) -> torch.Tensor:
