@@ -185,14 +185,15 @@ def patch_discriminator(levels: int = 3, width: int = 32) -> nn.Sequential:
     Args:
         levels: how often they are halved: 3 see 38 pixels a side, 4 see 78.
     """
-
-    def layer(into: int, out: int) -> list[nn.Module]:
-        return [nn.Conv2d(into, out, 4, 2, 1), nn.GroupNorm(8, out), nn.LeakyReLU(0.2)]
-
     first = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
     widths = [width * 2**level for level in range(levels)]
-    wider = [part for into, out in pairwise(widths) for part in layer(into, out)]
+    wider = [part for into, out in pairwise(widths) for part in halving(into, out)]
     return nn.Sequential(*first, *wider, nn.Conv2d(widths[-1], 1, 3, 1, 1))
+
+
+def halving(into: int, out: int) -> list[nn.Module]:
+    """The layers by which discriminators halve what they see."""
+    return [nn.Conv2d(into, out, 4, 2, 1), nn.GroupNorm(8, out), nn.LeakyReLU(0.2)]
 
 
 def as_tensor(pictures: np.ndarray) -> torch.Tensor:

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from ..face_measures import PLACES, SIDE
+from .autoencoder import halving
 from .recogniser import Recogniser
 
 WIDTH = 32  # of what a level's channels are mixed to, and of the heads
 COARSE = 14  # places a side, at most, that a head says something of
-SLOPE = 0.2  # of their leaky rectifiers
 ASIDE = 3.0  # pixels beside their places that faces are cut out, at most: never twice the same
 
 
@@ -50,7 +50,7 @@ class FaceJudge(nn.Module):
 def _head(side: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     while side > COARSE:
-        layers += [nn.Conv2d(WIDTH, WIDTH, 4, 2, 1), nn.GroupNorm(8, WIDTH), nn.LeakyReLU(SLOPE)]
+        layers += halving(WIDTH, WIDTH)
         side //= 2
-    layers += [nn.Conv2d(WIDTH, WIDTH, 3, 1, 1), nn.LeakyReLU(SLOPE)]
+    layers += [nn.Conv2d(WIDTH, WIDTH, 3, 1, 1), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Conv2d(WIDTH, 1, 1))
