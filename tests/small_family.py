@@ -37,11 +37,15 @@ def make_bundle(folder: Path, prepared: Prepared) -> Path:
 
 
 def make_linear(folder: Path, *, people: int = 6, views: int = 40, width: int = 8) -> Prepared:
-    """As `make_prepared`, with latents that are linear in pixels: the mean colour of each square, and how it changes.
+    """As `make_prepared`, with `linear` latents."""
+    return linear(make_prepared(folder, people=people, views=views, width=width))
+
+
+def linear(prepared: Prepared) -> Prepared:
+    """Give pictures latents that are linear in pixels: the mean colour of each square, and how it changes.
 
     A small VAE that nobody trained would tell hardly anything of a picture.
     """
-    prepared = make_prepared(folder, people=people, views=views, width=width)
 
     def encode(images: np.ndarray) -> np.ndarray:
         squares = F.pixel_unshuffle(torch.from_numpy(images.copy()).permute(0, 3, 1, 2) / 127.5 - 1, SCALE)

@@ -72,6 +72,7 @@ def test_every_stage_that_goes_on_from_sdxl_has_a_configuration():
         "annotator",
         "adversarial",  # for bases that predict v
         "decoder",
+        "twins",
     }
 
 

@@ -48,6 +48,13 @@ def make(
         ),
     ] = (),
     seed: Annotated[int, typer.Option(min=0, help="Of all draws.")] = 0,
+    twins: Annotated[
+        bool,
+        typer.Option(
+            help="Every second scene is the one before it with other hair, clothes and surroundings: so that models "
+            "learn what words change."
+        ),
+    ] = False,
     depth: Annotated[bool, typer.Option(help="Also keep depth maps.")] = True,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of WebP.")] = 88,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -67,6 +74,7 @@ def make(
         together=together,
         framings=tuple(framing),
         seed=seed,
+        twins=twins,
         depth=depth,
         quality=quality,
     )

@@ -27,6 +27,7 @@ STAGES = {
     "likeness": "Identity again, by how well a face recognition model knows those who are painted.",
     "adversarial": "Likeness again, and pictures in four steps that a discriminator takes for true ones.",
     "decoder": "The VAE's decoder again: what the UNet makes comes out as a picture. For small models.",
+    "twins": "What words change, from pictures that differ in nothing else. For small models.",
     "style": "The style adapter: IP-Adapter, and InstantStyle's way of it.",
     "drawing": "What pictures with such maps look like, for the Union ControlNet alone. For small models.",
     "control": "A ControlNet for edges, depth or skeletons, or one for all of them.",

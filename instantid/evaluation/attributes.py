@@ -12,6 +12,7 @@ from ..training.people import words
 from ..training.people.description import Figure, from_json
 from ..training.people.looks import PHOTO
 from ..training.people.looks import instantid as looks
+from ..training.people.twins import SCENERIES
 
 HAIR: Mapping[str, tuple[str, ...]] = {
     "black": ("black", "dark brown"),
@@ -35,6 +36,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "street": ("street",),
     "landscape": ("landscape",),
     "bokeh": ("bokeh",),
+    **{place: (place,) for place in SCENERIES},
 }
 AGES = ("young", "middle-aged", "old")
 SEXES = ("woman", "man")
@@ -55,6 +57,7 @@ _PLACE_WORDS = {
     "street": "in the street",
     "landscape": "outdoors",
     "bokeh": "bokeh background",
+    **{place: words.PLACES[place][0] for place in SCENERIES},
 }
 
 

@@ -101,13 +101,14 @@ def published(unet: UNet2DConditionModel, index: int = 0) -> StateDict:
 def plain_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     """A copy of the UNet without its adapters; they stay attached to the one that goes on learning."""
     plain = UNet2DConditionModel.from_config(unet.config | {"encoder_hid_dim_type": None})
-    weights = {
-        name: tensor
-        for name, tensor in unet.state_dict().items()
-        if not name.startswith("encoder_hid_proj.") and ".processor." not in name
-    }
+    weights = {name: tensor for name, tensor in unet.state_dict().items() if not is_adapters(name)}
     plain.load_state_dict(weights)
     return plain
+
+
+def is_adapters(name: str) -> bool:
+    """Whether a parameter of a UNet that carries adapters, by its name, is theirs."""
+    return name.startswith("encoder_hid_proj.") or ".processor." in name
 
 
 def _attentions(unet: UNet2DConditionModel) -> list[tuple[int, str]]:

@@ -19,7 +19,6 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from ..errors import InvalidRequest
 from .adapters import plain_unet
 from .beginnings import begin_controlnet
 from .bundle_file import set_defaults
@@ -141,11 +140,7 @@ class AdversarialTask(LikenessTask):
         self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
     ):
         super().__init__(bundle, prepared, chosen, shown, options)
-        if not self.denoiser.by_velocity:
-            raise InvalidRequest(
-                "The adversarial stage looks at what is made of noise alone, which tells a base that predicts noise "
-                "nothing. Begin with a base that predicts v."
-            )
+        self.denoiser.require_velocity()
         self.discriminator = Discriminator(self.denoiser)
 
     def forward(self, indices: Sequence[int]) -> Figures:

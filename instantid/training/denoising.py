@@ -82,16 +82,20 @@ class Denoiser(nn.Module):
         """Whether v is predicted (Salimans & Ho 2022); else the noise."""
         return self._schedule.config.prediction_type == "v_prediction"
 
-    def require_velocity(self, option: str) -> None:
-        """Refuse an option that asks what is made of noise alone, which tells a base that predicts noise nothing.
+    def require_velocity(self, option: str | None = None) -> None:
+        """Refuse to look at what is made of noise alone, which tells a base that predicts noise nothing.
+
+        Args:
+            option: that asks for it; None: the whole stage does.
 
         Raises:
             InvalidRequest: this one predicts the noise.
         """
         if not self.by_velocity:
+            instead = f"Leave {option} at 0, or begin" if option else "Begin"
             raise InvalidRequest(
-                "What is foretold is learned out of noise alone, which tells a base that predicts noise nothing. "
-                f"Leave {option} at 0, or begin with a base that predicts v."
+                "What is made of noise alone is looked at here, which tells a base that predicts noise nothing. "
+                f"{instead} with a base that predicts v."
             )
 
     def read(self, texts: Sequence[str], records: Sequence[dict] | None = None) -> Conditions:
@@ -149,15 +153,21 @@ class Denoiser(nn.Module):
         """Latents with this noise."""
         return self._schedule.add_noise(latents, noise, timesteps)
 
-    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions) -> torch.Tensor:
-        """What the UNet makes of noisy latents (b, c, h, w) at (b,) timesteps."""
+    def predict(
+        self,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditions: Conditions,
+        by: nn.Module | None = None,
+    ) -> torch.Tensor:
+        """What the UNet, or another one, makes of noisy latents (b, c, h, w) at (b,) timesteps."""
         added = self.beside(noisy, conditions)
         down, middle = (None, None)
         if conditions.residuals is not None:
             down, middle = conditions.residuals(noisy, timesteps, added)
         if conditions.adapters:
             added = added | {"image_embeds": list(conditions.adapters)}
-        return self.unet(
+        return (self.unet if by is None else by)(
             noisy,
             timesteps,
             conditions.hidden,
@@ -220,11 +230,16 @@ class Denoiser(nn.Module):
         return self.made(latents, noise, timesteps, conditions)
 
     def made(
-        self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, conditions: Conditions
+        self,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditions: Conditions,
+        by: nn.Module | None = None,
     ) -> torch.Tensor:
-        """What is made of (b, c, h, w) latents with this noise at (b,) timesteps, in one step."""
+        """What the UNet, or another one, makes in one step of (b, c, h, w) latents with this noise at (b,) timesteps."""
         noisy = self._schedule.add_noise(latents, noise, timesteps)
-        predicted = self.predict(noisy, timesteps, conditions).float()
+        predicted = self.predict(noisy, timesteps, conditions, by).float()
         signal = self._schedule.alphas_cumprod.to(latents.device)[timesteps][:, None, None, None]
         if self.by_velocity:
             return signal.sqrt() * noisy - (1 - signal).sqrt() * predicted

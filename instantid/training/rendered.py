@@ -73,7 +73,8 @@ def _examples(shard: Path, finder: FaceFinder, size: int, fill: float) -> Iterat
     face: Face | None = None
     for sample in read_shard(shard):
         side = len(sample.image)
-        if sample.record["look"] == PHOTO:
+        # Of twins the second lies after the first: it is cut alike, and has that one's face.
+        if sample.record["look"] == PHOTO and not _is_second_twin(sample.record):
             whole = cut = Cut(0, 0, side)
             face = _face(finder, whole.picture(sample.image, size), sample, size)
             if face is not None:
@@ -88,6 +89,10 @@ def _examples(shard: Path, finder: FaceFinder, size: int, fill: float) -> Iterat
             depth=cut.picture(_nearness(sample), size),
             record=_kept(sample.record, cut, size),
         )
+
+
+def _is_second_twin(record: dict) -> bool:
+    return record.get("twin", record["scene"]) != record["scene"]
 
 
 def _around(face: Face, side: int, fill: float, scene: str) -> Cut:
@@ -124,7 +129,8 @@ def _nearness(sample: Sample) -> np.ndarray:
 
 def _kept(record: dict, cut: Cut, size: int) -> dict:
     """What trainers and judges ask for: words and what is seen, in prepared pixels, without meshes and lamps."""
-    kept = {name: record[name] for name in ("key", "scene", "person", "look", "caption", "captions")}
+    names = ("key", "scene", "person", "look", "caption", "captions", "twin")
+    kept = {name: record[name] for name in names if name in record}
     kept["figures"] = [
         {name: value for name, value in figure.items() if name != "description"}
         | {name: _moved(figure[name], cut, size) for name in IN_PIXELS}

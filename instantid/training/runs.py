@@ -34,6 +34,7 @@ from . import (
     projector,
     starts,
     style,
+    twins,
 )
 from .checkpoints import LOG
 from .loop import Progress, Task, on_cpu, train
@@ -51,6 +52,7 @@ STAGES = {
     "likeness": (likeness.LikenessTask, likeness.Options),
     "adversarial": (adversarial.AdversarialTask, adversarial.Options),
     "decoder": (decoder.DecoderTask, decoder.Options),
+    "twins": (twins.TwinsTask, twins.Options),
     "style": (style.StyleTask, style.Options),
     "drawing": (drawing.DrawingTask, drawing.Options),
     "control": (control.ControlTask, control.Options),

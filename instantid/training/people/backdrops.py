@@ -1,7 +1,7 @@
 """What is behind the figures: plain paper, studios, rooms, streets and fields, from a few colours and a seed.
 
-The last four are places: a floor at y = 0 that figures stand and throw their shadow on, and something behind it. They
-turn with the camera, so that it never looks past their edge. Colours linear.
+All but the flat ones are places: a floor at y = 0 that figures stand and throw their shadow on, and something behind
+it. They turn with the camera, so that it never looks past their edge. Colours linear.
 """
 
 import math
@@ -211,8 +211,14 @@ PLACES: dict[str, Callable[[_Place], Tensor]] = {
     "room": _room,
     "street": _street,
     "landscape": _landscape,
+    "beach": _landscape,
+    "snow": _landscape,
+    "sunset": _landscape,
+    "forest": _landscape,
+    "garden": _landscape,
+    "night": _street,
 }
-OPEN = {"studio": False, "room": False, "street": True, "landscape": True}
+OPEN = {kind: painter in (_street, _landscape) for kind, painter in PLACES.items()}
 """Whether the floor goes on to the horizon rather than to a wall."""
 
 

@@ -32,7 +32,10 @@ FACE_KEYPOINTS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 
 HANDS = ("flat", "open", "relaxed", "fist", "pointing")
 FRAMES = ("head", "bust", "half", "body")
-BACKGROUNDS = ("plain", "gradient", "studio", "room", "street", "landscape", "bokeh")
+BACKGROUNDS = (
+    "plain", "gradient", "studio", "room", "street", "landscape", "bokeh",
+    "beach", "snow", "sunset", "forest", "garden", "night",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

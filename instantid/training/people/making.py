@@ -1,6 +1,7 @@
 """Making a data set: shard by shard, in as many processes as asked for, going on where it stopped."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from .orders import Order, open_order, shard_name
 from .scenes import sample_picture
 from .shards import ShardWriter
 from .truth import Rendered
+from .twins import reworded, twin_of
 
 Render = Callable[[Sequence[Picture]], list[Rendered]]
 OpenRenderer = Callable[[str, int | None], Render]
@@ -21,6 +23,9 @@ BATCH = 32  # scenes rendered at once; more than a GPU of 8 GB may not hold at 5
 
 def compose(order: Order, person: int, view: int) -> Picture:
     """Draw a scene of somebody, alone or with others of the data set; the person comes first."""
+    if order.twins:
+        scene = compose(replace(order, twins=False), person, twin_of(view))
+        return reworded(scene, order.seed_of(person, view))
     numbers = [person, *order.companions_of(person, view)]
     identities = [sample_identity(number, seed=order.seed) for number in numbers]
     return sample_picture(
@@ -80,8 +85,13 @@ def make_shard(order: Order, shard: int, folder: Path, render: Render, on_pictur
             pictures = [compose(order, person, view) for person, view in scenes]
             for (person, view), picture, rendered in zip(scenes, pictures, render(pictures), strict=True):
                 looks = {PHOTO: None} | {look: styles[look] for look in order.looks_of(person, view)}
-                writer.write_scene(f"{person:07d}-{view:04d}", rendered, picture, looks)
+                twin = _scene(person, twin_of(view)) if order.twins else None
+                writer.write_scene(_scene(person, view), rendered, picture, looks, twin=twin)
                 on_pictures(len(looks))
+
+
+def _scene(person: int, view: int) -> str:
+    return f"{person:07d}-{view:04d}"
 
 
 def _batches(order: Order, shard: int) -> Iterator[list[tuple[int, int]]]:

@@ -29,6 +29,7 @@ class Order:
         together: share of scenes with one or two others of these people.
         framings: names of `scenes.FRAMINGS` that scenes with one person are drawn from, all alike; empty: all, by
             how likely each is.
+        twins: every second scene is the one before it with other hair, clothes, expression and surroundings.
         depth: also keep depth maps, which are as large as the pictures.
         quality: of WebP, 1 to 100.
         people_per_shard: a shard is what a stopped run has to make again.
@@ -41,6 +42,7 @@ class Order:
     together: float = 0.12
     framings: tuple[str, ...] = ()
     seed: int = 0
+    twins: bool = False
     depth: bool = True
     quality: int = 88
     people_per_shard: int = 16
@@ -61,6 +63,8 @@ class Order:
                     f"{name} of a data set lies between {low} and {high}; got {getattr(self, name)}."
                 )
 
+        if self.twins and self.views % 2:
+            raise InvalidRequest(f"Twins come in twos: ask for an even number of views; got {self.views}.")
         if unknown := set(self.framings) - set(FRAMINGS):
             raise InvalidRequest(f"No framing is called {min(unknown)!r}. There are: {', '.join(FRAMINGS)}.")
 

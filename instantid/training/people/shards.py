@@ -71,9 +71,19 @@ class ShardWriter:
             self._part.unlink()
 
     def write_scene(
-        self, scene: str, rendered: Rendered, picture: Picture, looks: dict[str, Style | None]
+        self,
+        scene: str,
+        rendered: Rendered,
+        picture: Picture,
+        looks: dict[str, Style | None],
+        *,
+        twin: str | None = None,
     ) -> None:
-        """Write a scene in each of its looks (a look's style; None for the photo)."""
+        """Write a scene in each of its looks (a look's style; None for the photo).
+
+        Args:
+            twin: which scene was drawn first of the two that it is one of, itself or the one before it.
+        """
         self._identities |= {figure.identity.number: figure.identity for figure in picture.figures}
         truth = rendered.truth
         for number, (look, style) in enumerate(looks.items()):
@@ -81,6 +91,8 @@ class ShardWriter:
             image = apply_look(rendered.image, truth.people, look, picture.seed)
             told = captions.write_captions(picture, truth, style, picture.seed + number)
             record = _record(key, scene, picture, truth, look, told)
+            if twin is not None:
+                record["twin"] = twin
             self._add(f"{key}.webp", _webp(image, self._quality))
             if number == 0:
                 self._add(f"{key}.people.png", _png(truth.people))

@@ -92,6 +92,12 @@ PLACES: Mapping[str, tuple[str, ...]] = dict(
             ("in the street", "in a city"),
             ("outdoors", "in the country"),
             ("blurred lights behind", "bokeh background"),
+            ("at the beach", "on a beach"),
+            ("in the snow", "snow behind"),
+            ("at sunset", "sunset behind"),
+            ("in a forest", "forest behind"),
+            ("in a garden", "in a park"),
+            ("at night", "in a city at night"),
         ),
         strict=True,
     )

@@ -1,0 +1,141 @@
+"""The twins stage: what captions say otherwise comes to differ, and everything else stays."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_family import linear, make_velocity_bundle
+
+from instantid.errors import InvalidRequest
+from instantid.people import Face
+from instantid.training.adversarial import STEPS
+from instantid.training.loop import train
+from instantid.training.prepared import Example, Prepared, write_piece
+from instantid.training.settings import Settings
+from instantid.training.twins import Options, TwinsTask, twins_of
+
+UNET = "base/unet/diffusion_pytorch_model.safetensors"
+BOTH = (1.0, 1.0)
+PEOPLE, HELD = 20, 4
+EVERY = np.arange(2 * (PEOPLE - HELD))
+SHOWN = np.arange(2 * (PEOPLE - HELD), 2 * PEOPLE)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Discs before a dark or a bright wall, as is said; twins are one disc before both."""
+    folder, random = tmp_path_factory.mktemp("twins"), np.random.default_rng(0)
+    for person in range(PEOPLE):
+        write_piece(folder / f"piece-{person:02d}", _twins(person, random), width=8)
+    return linear(Prepared(folder))
+
+
+@pytest.fixture
+def bundle(prepared, tmp_path):
+    return make_velocity_bundle(tmp_path / "bundle", prepared)
+
+
+def _twins(person, random):
+    y, x = np.mgrid[:64, :64]
+    centre = random.uniform(28, 36, 2)
+    colour, embedding = random.integers(60, 255, 3), random.normal(size=8).astype(np.float32)
+    points = np.array([(-6, -6), (6, -6), (0, 0), (-6, 8), (6, 8)]) + centre
+    face = Face(embedding=embedding, keypoints=points, box=np.array([*(centre - 16), *(centre + 16)]))
+    walls = ["dark", "bright"] if person % 2 else ["bright", "dark"]
+    for view, wall in enumerate(walls):
+        image = np.full((64, 64, 3), 20 if wall == "dark" else 230, np.uint8)
+        image[np.hypot(x - centre[0], y - centre[1]) < 16] = colour
+        captions = {
+            "full": f"a disc before a {wall} wall",
+            "short": f"a disc, {wall} wall",
+            "terse": "a disc",
+        }
+        yield Example(
+            image=image,
+            face=None if person == 3 else face,
+            person=person,
+            depth=np.zeros((64, 64), np.uint8),
+            record={
+                "scene": f"{person}-{view}",
+                "twin": f"{person}-0",
+                "look": "photo",
+                "caption": captions["short"],
+                "captions": captions,
+            },
+        )
+
+
+@pytest.fixture
+def task(bundle, prepared):
+    return TwinsTask(bundle, prepared, EVERY, SHOWN, Options())
+
+
+def wall(task, text, noise):
+    """How bright the corners are of what is made of noise by these words, all told of the first held-out face."""
+    given = task._given([text] * len(noise), np.repeat(SHOWN[:1], len(noise)), BOTH)
+    at = torch.full((len(noise),), STEPS[0])
+    with torch.no_grad():
+        made = task.denoiser.made(torch.zeros_like(noise), noise, at, given)
+    return float(made[:, :3, :2, :2].mean())
+
+
+def test_twins_are_found_by_their_scene(prepared, task):
+    pairs = twins_of(prepared, np.arange(len(prepared)))
+    assert len(pairs) == PEOPLE - 1, "of one no face was found"
+    assert (pairs[:, 1] == pairs[:, 0] + 1).all() and (prepared.persons[pairs[:, 0]] != 3).all()
+    assert len(task) == PEOPLE - HELD - 1
+    assert not len(twins_of(prepared, np.arange(0, len(prepared), 2))), "half of two are no twins"
+
+
+def test_words_come_to_change_what_they_change_in_pictures_and_all_else_stays(task, tmp_path, bundle):
+    torch.manual_seed(0)
+    noise = torch.randn(32, 4, 8, 8)
+    texts = ("a disc before a dark wall", "a disc before a bright wall", "a disc")
+    before = [wall(task, text, noise) for text in texts]
+    settings = Settings(
+        steps=160, batch=8, learning_rate=2e-3, warmup=5, average=0, sheet_every=0, log_every=40, device="cpu"
+    )
+    first, *_, last = list(train(task, settings, tmp_path, bundle))
+    assert first.figures["words"] > 0.5 > 0.3 > last.figures["words"]
+    assert last.figures["common"] < 0.1 and last.figures["kept"] < 0.1
+    dark, bright, neither = (wall(task, text, noise) for text in texts)
+    wanted = 2 * (230 - 20) / 255
+    assert bright - dark == pytest.approx(wanted, rel=0.3) and abs(before[1] - before[0]) < 0.1 * wanted
+    assert abs(neither - before[2]) < 0.15 * wanted
+    assert abs((bright + dark) / 2 - (before[0] + before[1]) / 2) < 0.2 * wanted
+
+
+def test_only_the_unet_learns_and_only_that_is_written(task, tmp_path, bundle):
+    was = load_file(bundle / UNET)
+    adapter = task.denoiser.unet.encoder_hid_proj.state_dict()
+    before = {name: weights.clone() for name, weights in adapter.items()}
+    learned = {name for name, weights in task.named_parameters() if weights.requires_grad}
+    assert learned == {f"denoiser.unet.{name}" for name in was}
+    settings = Settings(steps=3, batch=4, average=0, sheet_every=0, device="cpu")
+    list(train(task, settings, tmp_path, bundle))
+    assert any((weights != was[name]).any() for name, weights in load_file(bundle / UNET).items())
+    assert all((adapter[name] == weights).all() for name, weights in before.items())
+
+
+def test_it_begins_where_it_was(task):
+    """Nothing is moved by what is to stay before anything is learned: the teacher hears the same."""
+    for strengths in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)):
+        _, common = task._apart(task._twins[:4], strengths)
+        assert float(common) < 1e-9
+        assert all(float(task._kept(task._twins[:4], strengths)) < 1e-9 for _ in range(6))
+
+
+def test_the_sheet_shows_twins_and_what_is_made_of_both_captions(task, prepared):
+    sheet = task.sheet()
+    assert sheet.size[0] >= HELD * 64 and sheet.size[1] >= 4 * 64
+
+
+def test_data_without_twins_is_refused_with_what_to_do(bundle, prepared):
+    with pytest.raises(InvalidRequest, match="--twins"):
+        TwinsTask(bundle, prepared, EVERY[::2], SHOWN, Options())
+
+
+def test_a_base_that_predicts_noise_is_refused(prepared, tmp_path):
+    plain = make_velocity_bundle(tmp_path / "plain", prepared, velocity=False)
+    with pytest.raises(InvalidRequest, match="predicts v"):
+        TwinsTask(plain, prepared, EVERY, SHOWN, Options())
