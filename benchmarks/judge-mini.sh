@@ -6,7 +6,7 @@ out=${1:-evaluation}
 bundle=${2:-mini}
 python -m instantid data fetch
 # People for the judge of attributes. Those who are asked for come from another seed: nobody is met twice.
-python -m instantid data make "$out/data" --people 2200 --views 2 --size 128 --looks 1 --together 0 \
+python -m instantid data make "$out/data" --people 2200 --views 2 --size 128 --looks 1 --together 0 --twins \
     --framing portrait --framing close-up --no-depth --seed 5 --workers "$(nproc)"
 python -m instantid evaluate --bundle "$bundle" --protocol mini --set synthetic --people 40 --pictures 2 \
     --data "$out/data" --out "$out/people"

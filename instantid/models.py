@@ -67,10 +67,8 @@ class Models:
             notes.append(
                 f"This small model never met {never}: such words change little, and nothing as asked."
             )
-        if self.bundle.trained.words_choose == "style" and (hardly := _listed(shown(prompt))):
-            notes.append(
-                f"This small model knows {hardly}, but its words choose how a picture looks, hardly what is on it."
-            )
+        if hardly := _listed(shown(prompt, self.bundle.trained.words_miss)):
+            notes.append(f"This small model knows {hardly}, but hardly paints it.")
         return notes
 
     def lay(

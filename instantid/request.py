@@ -222,8 +222,12 @@ class Request(Frozen):
         description="Against watermarks out of the training data: a size a little off 1024 × 1024, such as "
         "1016 × 1016.",
     )
-    width: int | None = Field(None, ge=64, le=4096, multiple_of=8, description="Pixels, a multiple of 8.")
-    height: int | None = Field(None, ge=64, le=4096, multiple_of=8, description="Pixels, a multiple of 8.")
+    width: int | None = Field(
+        None, ge=64, le=4096, multiple_of=8, description="Pixels, a multiple of 8; with mini of 16."
+    )
+    height: int | None = Field(
+        None, ge=64, le=4096, multiple_of=8, description="Pixels, a multiple of 8; with mini of 16."
+    )
     images: int = Field(1, ge=1, le=16, description="Pictures per run; each takes the next seed.")
 
     @model_validator(mode="after")

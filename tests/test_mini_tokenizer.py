@@ -4,10 +4,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from people_standin import draw, open_standin
 
+from instantid.bundles.bundle import WordGroup
 from instantid.errors import InvalidRequest
 from instantid.mini_tokenizer import SAID, SHOWN, VOCABULARY, build_tokenizer, shown, unsaid
 from instantid.styles import PLACEHOLDER, load_styles
@@ -53,9 +55,16 @@ def test_words_that_nobody_was_taught_are_told_once_in_their_order(captions):
 
 
 def test_words_for_what_is_on_a_picture_are_told_apart(captions):
-    assert shown("A smiling woman with red hair in a kayak, Watercolor, smiling") == ["smiling", "hair"]
-    assert unsaid(SHOWN.read_text(encoding="utf-8")) == [], "what nobody said is told anyway"
-    told = [bool(shown(caption)) for caption in captions]
+    groups = get_args(WordGroup)
+    prompt = "A smiling woman with red hair in a kayak, Watercolor, smiling"
+    assert shown(prompt, groups) == ["smiling", "hair"] and shown(prompt, ["faces"]) == ["smiling"]
+    assert shown(prompt, []) == []
+    lines = [line.partition(": ") for line in SHOWN.read_text(encoding="utf-8").splitlines()]
+    assert {group for group, *_ in lines} == set(groups)
+    words = [word for *_, listed in lines for word in listed.split()]
+    assert len(words) == len(set(words))
+    assert unsaid(" ".join(words)) == [], "what nobody said is told anyway"
+    told = [bool(shown(caption, groups)) for caption in captions]
     assert 0.3 < sum(told) / len(told) < 1
 
 

@@ -8,22 +8,25 @@ from small_family import linear, make_velocity_bundle
 
 from instantid.errors import InvalidRequest
 from instantid.people import Face
+from instantid.training import twin_foretelling
 from instantid.training.adversarial import STEPS
 from instantid.training.loop import train
+from instantid.training.people import words
 from instantid.training.prepared import Example, Prepared, write_piece
 from instantid.training.settings import Settings
+from instantid.training.twin_foretelling import TwinForetelling
 from instantid.training.twins import Options, TwinsTask, twins_of
 
 UNET = "base/unet/diffusion_pytorch_model.safetensors"
 BOTH = (1.0, 1.0)
 PEOPLE, HELD = 20, 4
 EVERY = np.arange(2 * (PEOPLE - HELD))
-SHOWN = np.arange(2 * (PEOPLE - HELD), 2 * PEOPLE)
+SHOWN = np.arange(2 * (PEOPLE - HELD), 2 * PEOPLE, 3)  # one of some twins alone
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Discs before a dark or a bright wall, as is said; twins are one disc before both."""
+    """Discs before a black or a white wall, as is said; twins are one disc before both."""
     folder, random = tmp_path_factory.mktemp("twins"), np.random.default_rng(0)
     for person in range(PEOPLE):
         write_piece(folder / f"piece-{person:02d}", _twins(person, random), width=8)
@@ -41,9 +44,9 @@ def _twins(person, random):
     colour, embedding = random.integers(60, 255, 3), random.normal(size=8).astype(np.float32)
     points = np.array([(-6, -6), (6, -6), (0, 0), (-6, 8), (6, 8)]) + centre
     face = Face(embedding=embedding, keypoints=points, box=np.array([*(centre - 16), *(centre + 16)]))
-    walls = ["dark", "bright"] if person % 2 else ["bright", "dark"]
+    walls = ["black", "white"] if person % 2 else ["white", "black"]
     for view, wall in enumerate(walls):
-        image = np.full((64, 64, 3), 20 if wall == "dark" else 230, np.uint8)
+        image = np.full((64, 64, 3), 20 if wall == "black" else 230, np.uint8)
         image[np.hypot(x - centre[0], y - centre[1]) < 16] = colour
         captions = {
             "full": f"a disc before a {wall} wall",
@@ -61,6 +64,8 @@ def _twins(person, random):
                 "look": "photo",
                 "caption": captions["short"],
                 "captions": captions,
+                "figures": [{"attributes": {"hair": None, "glasses": False, "expression": None}}],
+                "background": {"kind": "plain", "colours": [words.COLOURS[wall]]},
             },
         )
 
@@ -90,13 +95,13 @@ def test_twins_are_found_by_their_scene(prepared, task):
 def test_words_come_to_change_what_they_change_in_pictures_and_all_else_stays(task, tmp_path, bundle):
     torch.manual_seed(0)
     noise = torch.randn(32, 4, 8, 8)
-    texts = ("a disc before a dark wall", "a disc before a bright wall", "a disc")
+    texts = ("a disc, plain black background", "a disc, plain white background", "a disc")
     before = [wall(task, text, noise) for text in texts]
     settings = Settings(
         steps=160, batch=8, learning_rate=2e-3, warmup=5, average=0, sheet_every=0, log_every=40, device="cpu"
     )
     first, *_, last = list(train(task, settings, tmp_path, bundle))
-    assert first.figures["words"] > 0.5 > 0.3 > last.figures["words"]
+    assert first.figures["words"] > 0.5 > 0.3 > last.figures["words"] and last.figures["twins"] < 0.3
     assert last.figures["common"] < 0.1 and last.figures["kept"] < 0.1
     dark, bright, neither = (wall(task, text, noise) for text in texts)
     wanted = 2 * (230 - 20) / 255
@@ -120,9 +125,13 @@ def test_only_the_unet_learns_and_only_that_is_written(task, tmp_path, bundle):
 def test_it_begins_where_it_was(task):
     """Nothing is moved by what is to stay before anything is learned: the teacher hears the same."""
     for strengths in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)):
-        _, common = task._apart(task._twins[:4], strengths)
+        pairs = task._twins[:4]
+        told = [task._in_full(pair) for pair in pairs]
+        with torch.no_grad():
+            _, common = task._differing(pairs, told, task._apart(pairs), strengths)
+            kept = [task._kept(pairs, strengths) for _ in range(6)]
         assert float(common) < 1e-9
-        assert all(float(task._kept(task._twins[:4], strengths)) < 1e-9 for _ in range(6))
+        assert max(map(float, kept)) < 1e-9
 
 
 def test_the_sheet_shows_twins_and_what_is_made_of_both_captions(task, prepared):
@@ -139,3 +148,58 @@ def test_a_base_that_predicts_noise_is_refused(prepared, tmp_path):
     plain = make_velocity_bundle(tmp_path / "plain", prepared, velocity=False)
     with pytest.raises(InvalidRequest, match="predicts v"):
         TwinsTask(plain, prepared, EVERY, SHOWN, Options())
+
+
+def test_captions_foretell_as_much_as_they_say(prepared, task):
+    """Of a wall that is not spoken of there is as much as of all walls together."""
+    foretelling = TwinForetelling(prepared, task._twins)
+    pairs = task._twins[:6]
+    in_full = [task._in_full(pair) for pair in pairs]
+    both, neither, one = (
+        foretelling.apart(pairs, captions)
+        for captions in (in_full, [("a disc",) * 2] * 6, [(said, "a disc") for said, _ in in_full])
+    )
+    assert both.shape == (6, 4, 8, 8) and float(neither.abs().max()) == 0
+    assert torch.allclose(2 * one, both, atol=0.2 * float(both.abs().max()))
+    corners = both[:, :3, :2, :2].mean(dim=(1, 2, 3))
+    assert corners.abs().min() > 0.6 * 2 * (230 - 20) / 255, "as far as the walls themselves"
+    truth = task._apart(pairs)[:, :3, :2, :2].mean(dim=(1, 2, 3))
+    assert (corners.sign() == truth.sign()).all()
+
+
+def test_what_captions_say_is_read_off_records():
+    figure = {"attributes": {"hair": "long dark blonde hair", "glasses": True, "expression": "smiling"}}
+    record = {"figures": [figure], "background": {"kind": "plain", "colours": [words.COLOURS["pink"]]}}
+    assert set(twin_foretelling._things(record)) == {
+        ("hair", "long hair"),
+        ("hair", "dark blonde"),
+        ("place", "plain"),
+        ("place", "pink"),
+        ("glasses", "glasses"),
+        ("expression", "smiling"),
+    }
+    hidden = {"hair": None, "glasses": False, "expression": None}
+    beach = {"kind": "beach", "colours": [words.COLOURS["blue"]]}
+    record = {"figures": [{"attributes": hidden}], "background": beach}
+    assert set(twin_foretelling._things(record)) == {
+        ("hair", "under a hat"),
+        ("place", "beach"),
+        ("expression", "None"),
+    }
+
+
+@pytest.mark.parametrize("foretold", [0.0, 1.0])
+def test_twins_may_be_asked_to_differ_more_than_they_do(bundle, prepared, monkeypatch, foretold):
+    task = TwinsTask(bundle, prepared, EVERY, SHOWN, Options(kept=0, foretold=foretold, louder=1.5, brief=0))
+    asked = []
+
+    def differing(pairs, told, wanted, strengths):
+        asked.append((pairs, told, wanted))
+        return torch.ones(()), torch.zeros(())
+
+    monkeypatch.setattr(task, "_differing", differing)
+    figures = task([0, 1, 2])
+    [(pairs, told, wanted)] = asked
+    usual = task._foretelling.apart(pairs, told) if foretold else task._apart(pairs)
+    assert torch.allclose(wanted, 1.5 * usual) and told == [task._in_full(pair) for pair in pairs]
+    assert set(figures) == {"loss", "words" if foretold else "twins", "common"}

@@ -66,11 +66,15 @@ class Defaults(BaseModel):
         return round((self.width * self.height) ** 0.5 / self.grid) * self.grid
 
 
+WordGroup = Literal["hair", "beards", "ages", "faces", "clothes", "glasses", "places", "sights"]
+"""Of `mini_tokenizer/shown.txt`."""
+
+
 class Trained(BaseModel):
     """How a bundle's own weights came to be, to be read by whoever uses them.
 
     `on`: what they saw, as in “trained on …”; `gives`: what to expect, as in “a face becomes …”; `command`, `date`,
-    `commit`: how to do it again. `words_choose`: what prompts were measured to change.
+    `commit`: how to do it again. `words_miss`: groups of words that were measured to change hardly anything.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,7 +86,7 @@ class Trained(BaseModel):
     date: Annotated[str, Field(pattern=r"\d{4}-\d\d-\d\d")]
     commit: Source
     gives: Source = "a rendered look-alike, not you"
-    words_choose: Literal["style", "everything"] = "everything"
+    words_miss: tuple[WordGroup, ...] = ()
 
 
 class StyleBlocks(BaseModel):

@@ -2,12 +2,12 @@
 
 Its merges are learned from two lists of words beside this file: `said.txt`, what captions and style presets say
 (`training.said` writes it), and `asked.txt`, what else people write in prompts (kept by hand). A third one, also kept
-by hand, tells of what is said: `shown.txt`, words for what is on a picture rather than how it looks.
+by hand, tells of what is said: `shown.txt`, words for what is on a picture rather than how it looks, in groups.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -60,9 +60,10 @@ def unsaid(text: str) -> list[str]:
     return [word for word in _words(text) if word not in said]
 
 
-def shown(text: str) -> list[str]:
-    """The words of a text that were said, and say what is on a picture: hair, clothes, faces, places."""
-    told = set(SHOWN.read_text(encoding="utf-8").split())
+def shown(text: str, groups: Collection[str]) -> list[str]:
+    """The words of a text that were said, and say what is on a picture, of some groups: hair, clothes, places."""
+    lines = (line.partition(":") for line in SHOWN.read_text(encoding="utf-8").splitlines())
+    told = {word for group, _, words in lines if group in groups for word in words.split()}
     return [word for word in _words(text) if word in told]
 
 

@@ -237,7 +237,7 @@ class Denoiser(nn.Module):
         conditions: Conditions,
         by: nn.Module | None = None,
     ) -> torch.Tensor:
-        """What the UNet, or another one, makes in one step of (b, c, h, w) latents with this noise at (b,) timesteps."""
+        """What the UNet, or another one, makes of (b, c, h, w) latents with this noise at (b,) timesteps at once."""
         noisy = self._schedule.add_noise(latents, noise, timesteps)
         predicted = self.predict(noisy, timesteps, conditions, by).float()
         signal = self._schedule.alphas_cumprod.to(latents.device)[timesteps][:, None, None, None]

@@ -2,8 +2,9 @@
 
 From pictures alone it hardly learns words: in each of them most is by chance. Of twins (`people/twins.py`: one scene
 with other hair, clothes and surroundings) two are made out of the same noise, in which nothing is decided yet; how
-they differ should be how the pictures do. All else is to stay as it was: what both have in common, other captions,
-styles, and later steps, for which the UNet as it began is the teacher.
+they differ should be how the pictures do, and mostly how such may be foretold to differ (`twin_foretelling`), which
+leaves chance out. All else is to stay as it was: what both have in common, other captions, styles, and later steps,
+for which the UNet as it began is the teacher.
 """
 
 import copy
@@ -11,6 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +26,6 @@ from ..people import Frozen
 from ..styles import NO_STYLE, load_styles
 from .adapters import fitting_adapter, is_adapters, plain_unet
 from .adversarial import GUIDANCE, STEPS
-from .base import drawn_caption
 from .conditions import Conditions
 from .denoising import LEAST_APART, Denoiser
 from .face_conditions import led, with_faces
@@ -35,8 +36,12 @@ from .settings import Share
 from .sheets import lay_out
 from .shown_faces import ShownFaces
 from .starts import write_base
+from .text_reading import TextReader
+from .twin_foretelling import TwinForetelling, phrases_of
 
 STRENGTHS = {(1.0, 1.0): 0.7, (1.0, 0.0): 0.1, (0.0, 1.0): 0.1, (0.0, 0.0): 0.1}  # of adapter and IdentityNet
+SPOKEN_OF = 0.4  # how often brief captions say something of hair, of the place and so on
+WORN = ("hair", "glasses")  # what one is “with”
 MEASURED = 1000  # twins that tell how far such differ
 
 
@@ -48,10 +53,21 @@ class Options(Frozen):
         lt=1,
         description="Share of batches in which what is made of other captions, and in later steps, stays as it was.",
     )
+    foretold: Share = Field(
+        0.8,
+        description="Share of the other batches in which twins are to differ as captions foretell, not as they do.",
+    )
+    louder: float = Field(
+        1.0,
+        gt=0,
+        description="By how much more they are to differ in the first step: the later ones take some back.",
+    )
     keeping: float = Field(4.0, gt=0, description="Weight of what stays as it was, beside what words change.")
     other_view: Share = Field(0.5, description="How often the embedding is of other pictures of the person.")
     styled: Share = Field(0.5, description="Of captions that change nothing: how many ask for a preset.")
-    full: Share = Field(0.8, description="How often the longest caption is read, and else any.")
+    brief: Share = Field(
+        0.5, description="How often captions are as short as prompts are, and else as long as they can be."
+    )
 
 
 class TwinsTask(nn.Module):
@@ -67,7 +83,8 @@ class TwinsTask(nn.Module):
     """
 
     name = "twins"
-    stays = ("before.",)
+    stays = ("before.", "read_before.")
+    paces: ClassVar = {"denoiser.text_encoder.": 2.0}
 
     def __init__(
         self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
@@ -80,43 +97,69 @@ class TwinsTask(nn.Module):
         self.before = copy.deepcopy(denoiser.unet)
         for name, parameter in denoiser.unet.named_parameters():
             parameter.requires_grad_(not is_adapters(name))
+        self.read_before = copy.deepcopy(denoiser.text_encoder)
+        self._reader_before = TextReader(denoiser.pipeline.tokenizer, self.read_before)
+        # What it makes of “a blue wall” is much like what it makes of “a blue dress”; the UNet alone learns slowly.
+        denoiser.text_encoder.requires_grad_(True)
         self._prepared, self._options = prepared, options
         self._faces = ShownFaces(prepared, options.other_view, references=4)
-        self._twins, self._shown = twins_of(prepared, chosen), twins_of(prepared, shown)[:8]
+        self._twins, self._shown = twins_of(prepared, chosen), _scenes_of(prepared, shown)
         if not len(self._twins):
             raise InvalidRequest(
                 f"{prepared.folder} holds no twins, of which this stage learns words. Make some: "
                 "python -m instantid data make FOLDER --twins, then prepare them."
             )
         self._presets = [style for name, style in load_styles().items() if name != NO_STYLE]
-        one, other = (prepared.latents(some).astype(np.float32) for some in some_of(self._twins, MEASURED).T)
-        spread = torch.from_numpy(np.square(one - other).mean(axis=(0, 2, 3)) + LEAST_APART)
+        self._foretelling = TwinForetelling(prepared, self._twins)
+        some = some_of(self._twins, MEASURED)
+        differing = self._apart(some)
+        foretold = self._foretelling.apart(some, [self._in_full(pair) for pair in some])
+        spread = differing.square().mean(dim=(0, 2, 3)) + LEAST_APART
         self.register_buffer("_spread", spread[:, None, None], persistent=False)
+        self._chance, self._foreseen = float(spread.mean()), float(foretold.square().mean())
 
     def __len__(self) -> int:
         return len(self._twins)
 
     def forward(self, indices: Sequence[int]) -> Figures:
-        """How far two of a kind differ otherwise than they should, or how far from before it makes something else, as
-        shares of how far twins differ."""
+        """How far what is made of two captions differs otherwise than it should, or how far from before it makes
+        something else; as shares of how far twins differ."""
         [strengths] = random.choices(list(STRENGTHS), list(STRENGTHS.values()))
         pairs = self._twins[list(indices)]
         if random.random() < self._options.kept:
             kept = self._kept(pairs, strengths)
             return {"loss": self._options.keeping * kept, "kept": kept}
-        apart, common = self._apart(pairs, strengths)
-        return {"loss": apart + self._options.keeping * common, "words": apart, "common": common}
+        told = [(self._caption(one), self._caption(other)) for one, other in pairs]
+        foretold = random.random() < self._options.foretold
+        wanted = self._foretelling.apart(pairs, told) if foretold else self._apart(pairs)
+        wrong, common = self._differing(pairs, told, self._options.louder * wanted, strengths)
+        # Words tell of brightness and colours, where twins differ most: not of what is fine, where all is by chance.
+        wrong = wrong / (self._foreseen if foretold else self._chance)
+        figures = {"words" if foretold else "twins": wrong, "common": common}
+        return {"loss": wrong + self._options.keeping * common} | figures
 
-    def _apart(self, pairs: np.ndarray, strengths: tuple[float, float]) -> tuple[torch.Tensor, torch.Tensor]:
-        """How far those made differ otherwise than these twins, and how far what they have in common moved."""
-        denoiser, both, n = self.denoiser, pairs.T.ravel(), len(pairs)
-        wanted = torch.from_numpy(self._prepared.latents(both)).float().to(denoiser.unet.device)
-        noise = torch.randn_like(wanted[:n]).repeat(2, 1, 1, 1)
-        given = self._given([self._caption(i) for i in both], np.tile(pairs[:, 0], 2), strengths)
-        made, was = self._made(torch.zeros_like(wanted), noise, STEPS[0], given)
-        wrong = (made[:n] - made[n:]) - (wanted[:n] - wanted[n:])
+    def _apart(self, pairs: np.ndarray) -> torch.Tensor:
+        """(n, c, h, w): how the first of these twins differs from the second."""
+        one, other = (torch.from_numpy(self._prepared.latents(some)).float() for some in pairs.T)
+        return one - other
+
+    def _differing(
+        self,
+        pairs: np.ndarray,
+        told: Sequence[tuple[str, str]],
+        wanted: torch.Tensor,
+        strengths: tuple[float, float],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """How far what is made of two captions differs otherwise than is wanted, and how far what both have in common
+        moved, as a share of how far twins differ."""
+        n, wanted = len(pairs), wanted.to(self.denoiser.unet.device)
+        noise = torch.randn_like(wanted).repeat(2, 1, 1, 1)
+        texts = [text for each in zip(*told, strict=True) for text in each]
+        given = self._given(texts, np.tile(pairs[:, 0], 2), strengths)
+        made, was = self._made(torch.zeros_like(noise), noise, STEPS[0], given, texts)
         moved = (made[:n] + made[n:] - was[:n] - was[n:]) / 2
-        return (wrong.square() / self._spread).mean(), (moved.square() / self._spread).mean()
+        wrong = (made[:n] - made[n:] - wanted).square().mean()
+        return wrong, (moved.square() / self._spread).mean()
 
     def _kept(self, pairs: np.ndarray, strengths: tuple[float, float]) -> torch.Tensor:
         """How far from before it makes something in one of the steps to a picture, by what it made until then."""
@@ -130,12 +173,12 @@ class TwinsTask(nn.Module):
             with torch.no_grad():
                 timesteps = torch.full((len(latents),), at, device=latents.device)
                 latents = denoiser.made(latents, torch.randn_like(latents), timesteps, given)
-        made, was = self._made(latents, torch.randn_like(latents), STEPS[step], given)
+        made, was = self._made(latents, torch.randn_like(latents), STEPS[step], given, texts)
         strength = denoiser.strength(torch.tensor([STEPS[step]])).to(latents.device)
         return ((made - was).square() / (strength.square() * self._spread)).mean()
 
     def _made(
-        self, latents: torch.Tensor, noise: torch.Tensor, at: int, given: Conditions
+        self, latents: torch.Tensor, noise: torch.Tensor, at: int, given: Conditions, texts: Sequence[str]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What is made of noisy latents now, and what was before. IdentityNet, which stays, speaks once for both."""
         denoiser = self.denoiser
@@ -145,7 +188,9 @@ class TwinsTask(nn.Module):
                 noisy = denoiser.noised(latents, noise, timesteps)
                 said = given.residuals(noisy, timesteps, denoiser.beside(noisy, given))
                 given = replace(given, residuals=lambda *_: said)
-            was = denoiser.made(latents, noise, timesteps, given, by=self.before)
+            first, _ = self._reader_before.read(texts)
+            hidden = torch.cat([first, given.hidden[..., first.shape[-1] :]], dim=-1)
+            was = denoiser.made(latents, noise, timesteps, replace(given, hidden=hidden), by=self.before)
         return denoiser.made(latents, noise, timesteps, given), was
 
     def _given(self, texts: Sequence[str], whose: np.ndarray, strengths: tuple[float, float]) -> Conditions:
@@ -158,11 +203,16 @@ class TwinsTask(nn.Module):
         told = self.denoiser.read(texts)
         return with_faces(self.denoiser, self._prepared, told, faces, whose, net=net > 0)
 
+    def _in_full(self, pair: np.ndarray) -> tuple[str, str]:
+        """What two captions say at their longest."""
+        one, other = (self._prepared.records[i]["captions"]["full"] for i in pair)
+        return one, other
+
     def _caption(self, index: int) -> str:
         record = self._prepared.records[index]
-        if float(torch.rand(())) < self._options.full:
-            return record["captions"]["full"]
-        return drawn_caption(record)
+        if float(torch.rand(())) < self._options.brief:
+            return brief_caption(record)
+        return record["captions"]["full"]
 
     def _other_caption(self, index: int, *, later: bool) -> str:
         """One that changes nothing: of a preset, or hardly any; in later steps, when all is decided, its own."""
@@ -191,8 +241,9 @@ class TwinsTask(nn.Module):
         return lay_out(rows, columns=len(first))
 
     def save(self, bundle: Path) -> None:
-        """Write base/unet."""
-        write_base(bundle, {"unet": plain_unet(self.denoiser.unet)})
+        """Write base/unet and base/text_encoder."""
+        denoiser = self.denoiser
+        write_base(bundle, {"unet": plain_unet(denoiser.unet), "text_encoder": denoiser.text_encoder})
 
 
 def twins_of(prepared: Prepared, chosen: np.ndarray) -> np.ndarray:
@@ -206,3 +257,24 @@ def twins_of(prepared: Prepared, chosen: np.ndarray) -> np.ndarray:
             place[record["twin"]] = i
     pairs = [(i, seconds[scene]) for scene, i in firsts.items() if scene in seconds and prepared.found[i]]
     return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def brief_caption(record: dict) -> str:
+    """The subject and some of what there is to be said of it, in any order: as people write prompts."""
+    said = []
+    for group, phrases in phrases_of(record).items():
+        phrase = phrases[int(torch.randint(len(phrases), ()))] if phrases else ""
+        if phrase and float(torch.rand(())) < SPOKEN_OF:
+            said.append(f"with {phrase}" if group in WORN else phrase)
+    joints = [(" ", ", ")[int(torch.randint(2, ()))] for _ in said]
+    parts = [joint + said[i] for joint, i in zip(joints, torch.randperm(len(said)).tolist(), strict=True)]
+    subject = record["captions"]["terse"].removesuffix(", photo")
+    return subject + "".join(parts)
+
+
+def _scenes_of(prepared: Prepared, shown: np.ndarray) -> np.ndarray:
+    """The twins, (n, 2), of which these pictures are one or the other."""
+    scenes = {prepared.records[i].get("twin") for i in shown.tolist()} - {None}
+    return twins_of(
+        prepared, np.array([i for i, record in enumerate(prepared.records) if record.get("twin") in scenes])
+    )
