@@ -1,9 +1,10 @@
-"""README's figure: people whose photos come with installed packages, in several styles, by a bundle's own defaults.
+"""README's figures: people whose photos come with installed packages, in several styles, or by several words;
+by a bundle's own defaults.
 
-python -m benchmarks.many_styles OUT.webp [BUNDLE [PHOTO …]]      # a minute on two cores
+python -m benchmarks.many_styles OUT.webp [--words] [--bundle BUNDLE] [PHOTO …]      # a minute on two cores
 """
 
-import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,20 @@ from instantid import Engine, Person, Request
 from instantid.training.sheets import lay_out
 
 STYLES = ("", "Classic Black and White", "Oil Portrait", "Watercolor", "Pencil Sketch", "Ukiyo-e", "Neon")
+WORDS = ("with blonde hair", "with black hair", "in a garden", "in the snow", "at sunset", "at night")
 GAP, LABEL = 4, 18
+Column = tuple[str, str, str]  # what stands above it, prompt, style
+PROMPT = "a photo of a person"
+IN_STYLES: list[Column] = [(style or "no style", PROMPT, style) for style in STYLES]
+IN_WORDS: list[Column] = [
+    ("nothing more", PROMPT, ""),
+    *((words, f"{PROMPT}, {words}", "") for words in WORDS),
+]
 
 
-def main(out: Path, bundle: str, photos: list[str]) -> None:
+def main(out: Path, columns: list[Column], bundle: str, photos: list[str]) -> None:
     engine = Engine.load(bundle)
-    rows = [[photo(path, engine), *(painted(engine, path, style) for style in STYLES)] for path in photos]
+    rows = [[photo(path, engine), *(painted(engine, path, *asked) for asked in columns)] for path in photos]
     side = rows[0][0].width
     pictures = lay_out(
         [np.asarray(picture) for row in rows for picture in row], columns=len(rows[0]), gap=GAP
@@ -26,7 +35,7 @@ def main(out: Path, bundle: str, photos: list[str]) -> None:
     sheet = Image.new("RGB", (pictures.width, LABEL + pictures.height), "white")
     sheet.paste(pictures, (0, LABEL))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for column, words in enumerate(("photo", "no style", *STYLES[1:])):
+    for column, words in enumerate(("photo", *(label for label, *_ in columns))):
         draw.text((column * (side + GAP) + 2, 2), words, "black", font)
     sheet.save(out, quality=90)
 
@@ -37,17 +46,20 @@ def photo(path: str, engine: Engine) -> Image.Image:
         return ImageOps.fit(image.convert("RGB"), (defaults.width, defaults.height), centering=(0.5, 0.2))
 
 
-def painted(engine: Engine, path: str, style: str) -> Image.Image:
-    request = Request(
-        people=[Person(references=[path])], prompt="a photo of a person", style=style or None, seed=3
-    )
+def painted(engine: Engine, path: str, label: str, prompt: str, style: str) -> Image.Image:
+    request = Request(people=[Person(references=[path])], prompt=prompt, style=style or None, seed=3)
     result = engine.generate(request)
-    print(f"{Path(path).stem}, {style}: likeness {result.likeness}, {result.timings}", flush=True)
+    print(f"{Path(path).stem}, {label}: likeness {result.likeness}, {result.timings}", flush=True)
     return result.images[0]
 
 
 if __name__ == "__main__":
     from tests.photos import ASTRONAUT, GRACE_HOPPER
 
-    given = sys.argv[3:] or [str(ASTRONAUT), str(GRACE_HOPPER)]
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "mini", given)
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("photos", nargs="*", default=[str(ASTRONAUT), str(GRACE_HOPPER)])
+    parser.add_argument("--words", action="store_true")
+    parser.add_argument("--bundle", default="mini")
+    told = parser.parse_args()
+    main(told.out, IN_WORDS if told.words else IN_STYLES, told.bundle, told.photos)

@@ -151,3 +151,38 @@ def test_words_that_it_never_met_or_hardly_follows_are_told(engine, strangers):
     [note] = engine.generate(request.replace(prompt="a smiling woman in a park, oil painting")).notes
     assert "knows “smiling”, “park”, but" in note
     assert engine.generate(request.replace(prompt="a woman, oil painting", style="Neon")).notes == []
+
+
+@pytest.fixture(scope="module")
+def corners(engine, strangers):
+    """What is asked for → the mean colour of both upper corners, where no face is, of some pictures."""
+
+    def seen(words: str) -> np.ndarray:
+        made = []
+        for number in range(4):
+            face = Face(
+                *(strangers[name][number].astype(np.float32) for name in ("shown", "keypoints", "boxes"))
+            )
+            request = Request(people=[Person(references=[face])], prompt=f"a person, {words}", seed=number)
+            picture = np.asarray(engine.generate(request).images[0], np.float32)
+            side = len(picture) // 6
+            made.append(
+                (picture[4:side, 4:side].mean(axis=(0, 1)) + picture[4:side, -side:-4].mean(axis=(0, 1))) / 2
+            )
+        return np.mean(made, axis=0)
+
+    return seen
+
+
+def test_words_choose_where_somebody_is(corners):
+    garden, snow, sunset, night = (
+        corners(words) for words in ("in a garden", "in the snow", "at sunset", "at night")
+    )
+    assert garden[1] > max(garden[0], garden[2]) + 20, "green"
+    assert sunset[0] > sunset[2] + 25, "red rather than blue"
+    assert snow.mean() > garden.mean() + 20 and snow.mean() > night.mean() + 80
+
+
+def test_words_choose_hair(corners):
+    blonde, black = corners("with long blonde hair"), corners("with long black hair")
+    assert blonde.mean() > black.mean() + 30
