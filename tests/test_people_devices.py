@@ -17,8 +17,9 @@ from instantid.training.people.scenes import sample_picture
 def pictures():
     from dataclasses import replace
 
-    people = [sample_identity(number) for number in range(12)]
-    drawn = [sample_picture(people[i : i + 1 + i % 3], seed=i, width=64, height=64) for i in range(7)]
+    count = len(BACKGROUNDS)
+    people = [sample_identity(number) for number in range(count + 2)]
+    drawn = [sample_picture(people[i : i + 1 + i % 3], seed=i, width=64, height=64) for i in range(count)]
     return [
         replace(picture, background=Background(kind=kind, seed=3))
         for picture, kind in zip(drawn, BACKGROUNDS, strict=True)

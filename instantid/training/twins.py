@@ -49,12 +49,12 @@ class Options(Frozen):
     """Of the twins stage."""
 
     kept: Share = Field(
-        0.4,
+        0.25,
         lt=1,
         description="Share of batches in which what is made of other captions, and in later steps, stays as it was.",
     )
     foretold: Share = Field(
-        0.8,
+        0.9,
         description="Share of the other batches in which twins are to differ as captions foretell, not as they do.",
     )
     louder: float = Field(
@@ -116,7 +116,7 @@ class TwinsTask(nn.Module):
         foretold = self._foretelling.apart(some, [self._in_full(pair) for pair in some])
         spread = differing.square().mean(dim=(0, 2, 3)) + LEAST_APART
         self.register_buffer("_spread", spread[:, None, None], persistent=False)
-        self._chance, self._foreseen = float(spread.mean()), float(foretold.square().mean())
+        self._chance, self._foreseen = float(spread.mean()), float(foretold.square().mean()) + LEAST_APART
 
     def __len__(self) -> int:
         return len(self._twins)
@@ -195,13 +195,16 @@ class TwinsTask(nn.Module):
 
     def _given(self, texts: Sequence[str], whose: np.ndarray, strengths: tuple[float, float]) -> Conditions:
         adapter, net = strengths
-        for unet in (self.denoiser.unet, self.before):
-            for processor in unet.attn_processors.values():
-                if hasattr(processor, "scale"):
-                    processor.scale = [adapter]
+        self._attend(adapter)
         faces = self._faces.embeddings(whose).to(self.denoiser.unet.device)
         told = self.denoiser.read(texts)
         return with_faces(self.denoiser, self._prepared, told, faces, whose, net=net > 0)
+
+    def _attend(self, strength: float) -> None:
+        for unet in (self.denoiser.unet, self.before):
+            for processor in unet.attn_processors.values():
+                if hasattr(processor, "scale"):
+                    processor.scale = [strength]
 
     def _in_full(self, pair: np.ndarray) -> tuple[str, str]:
         """What two captions say at their longest."""
@@ -227,14 +230,14 @@ class TwinsTask(nn.Module):
         return subject if drawn < (1 + self._options.styled) / 2 else ""
 
     def sheet(self) -> Image.Image | None:
-        """The first of some twins, the second, and what both captions make of the same noise, before and now."""
+        """The first of some twins, the second, and what the captions of both make of one noise."""
         if not len(self._shown):
             return None
         first, second = self._shown.T
         rows = [*self._prepared.images(first), *self._prepared.images(second)]
+        self._attend(1.0)
         for chosen in (first, second):
             texts = [self._prepared.records[i]["captions"]["full"] for i in chosen]
-            self._given(texts, first, (1.0, 1.0))
             faces = torch.from_numpy(self._prepared.embeddings[first]).to(self.denoiser.unet.device)
             given, against = led(self.denoiser, self._prepared, self.denoiser.read(texts), faces, first)
             rows += [*self.denoiser.paint(given, against, steps=len(STEPS), guidance=GUIDANCE)]
