@@ -141,7 +141,7 @@ def test_what_is_made_of_true_ones_is_near_them(bundle, prepared, monkeypatch):
     task = make_task(bundle, prepared, real=0.0, near=0.5)
     seen = []
 
-    def predict(noisy, timesteps, conditions):
+    def predict(noisy, timesteps, conditions, by=None):
         seen.append((len(noisy), int(timesteps.max())))
         return torch.zeros_like(noisy)
 

@@ -19,7 +19,7 @@ def drawn(denoiser: Denoiser, options: Noise, monkeypatch) -> torch.Tensor:
     """The timesteps of a loss over 64 latents, without the model."""
     seen = []
     monkeypatch.setattr(
-        denoiser, "predict", lambda noisy, at, told: seen.append(at) or torch.zeros_like(noisy)
+        denoiser, "predict", lambda noisy, at, told, by=None: seen.append(at) or torch.zeros_like(noisy)
     )
     denoiser.loss(torch.zeros(64, 4, 2, 2), None, options)
     return seen[0]
@@ -33,7 +33,7 @@ def test_timesteps_cover_the_schedule_and_can_be_drawn_towards_strong_noise(deno
 
 
 def test_min_snr_lowers_the_weight_of_weak_noise_alone(denoiser, monkeypatch):
-    monkeypatch.setattr(denoiser, "predict", lambda noisy, at, told: torch.zeros_like(noisy))
+    monkeypatch.setattr(denoiser, "predict", lambda noisy, at, told, by=None: torch.zeros_like(noisy))
     weights = []
     for at in (1, 999):
         monkeypatch.setattr(torch, "rand", lambda *_, at=at: torch.tensor(at / 1000))
@@ -56,7 +56,7 @@ def test_min_snr_is_refused_where_v_is_predicted(tmp_path):
 
 def test_a_place_that_does_not_count_teaches_nothing(denoiser, monkeypatch):
     made = torch.zeros(2, 4, 4, 4, requires_grad=True)
-    monkeypatch.setattr(denoiser, "predict", lambda noisy, at, told: made)
+    monkeypatch.setattr(denoiser, "predict", lambda noisy, at, told, by=None: made)
     where = torch.zeros(2, 1, 4, 4)
     where[:, :, :2] = 3
     denoiser.loss(torch.randn(2, 4, 4, 4), None, Noise(), where).backward()
