@@ -67,19 +67,20 @@ def make_velocity_bundle(folder: Path, prepared: Prepared, *, velocity: bool = T
     return folder
 
 
+def face_in_disc(centre: np.ndarray, side: int, embedding: np.ndarray) -> Face:
+    """The face of a disc that is half as wide as its picture."""
+    points = np.array([(-0.1, -0.1), (0.1, -0.1), (0, 0), (-0.1, 0.12), (0.1, 0.12)]) * side + centre
+    box = np.array([*(centre - side / 4), *(centre + side / 4)])
+    return Face(embedding=embedding.astype(np.float32), keypoints=points, box=box)
+
+
 def _example(random: np.random.Generator, person: int, colour, embedding, view: int, side: int) -> Example:
     image = np.full((side, side, 3), 40 * (view % 3) + 20, np.uint8)
     centre = random.uniform(0.4, 0.6, 2) * side
     y, x = np.mgrid[:side, :side]
     disc = np.hypot(x - centre[0], y - centre[1]) < side / 4
     image[disc] = colour
-    points = np.array([(-0.1, -0.1), (0.1, -0.1), (0, 0), (-0.1, 0.12), (0.1, 0.12)]) * side + centre
-    box = np.array([*(centre - side / 4), *(centre + side / 4)])
-    face = Face(
-        embedding=(embedding + 0.1 * random.normal(size=len(embedding))).astype(np.float32),
-        keypoints=points,
-        box=box,
-    )
+    face = face_in_disc(centre, side, embedding + 0.1 * random.normal(size=len(embedding)))
     look = "photo" if view % 2 == 0 else "Watercolor"
     captions = {
         "full": f"a photo of person {person}, smiling",

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_family import linear, make_velocity_bundle
+from small_family import face_in_disc, linear, make_velocity_bundle
 
 from instantid.errors import InvalidRequest
-from instantid.people import Face
 from instantid.training import twin_foretelling
 from instantid.training.adversarial import STEPS
 from instantid.training.loop import train
@@ -42,9 +41,8 @@ def bundle(prepared, tmp_path):
 def _twins(person, random):
     y, x = np.mgrid[:64, :64]
     centre = random.uniform(28, 36, 2)
-    colour, embedding = random.integers(60, 255, 3), random.normal(size=8).astype(np.float32)
-    points = np.array([(-6, -6), (6, -6), (0, 0), (-6, 8), (6, 8)]) + centre
-    face = Face(embedding=embedding, keypoints=points, box=np.array([*(centre - 16), *(centre + 16)]))
+    colour = random.integers(60, 255, 3)
+    face = face_in_disc(centre, 64, random.normal(size=8))
     walls = ["black", "white"] if person % 2 else ["white", "black"]
     for view, wall in enumerate(walls):
         image = np.full((64, 64, 3), 20 if wall == "black" else 230, np.uint8)

@@ -45,9 +45,9 @@ def regress(embeddings: np.ndarray, faces: np.ndarray) -> Regression:
     return Regression(middle, mean, ridge(known, faces - mean))
 
 
-def ridge(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def ridge(known: np.ndarray, wanted: np.ndarray, prior: float = PRIOR) -> np.ndarray:
     """(f, p) weights from (n, f) to (n, p), both around zero."""
-    within = known.T @ known + PRIOR * np.eye(known.shape[1], dtype=known.dtype)
+    within = known.T @ known + prior * np.eye(known.shape[1], dtype=known.dtype)
     return np.linalg.solve(within, known.T @ wanted)
 
 

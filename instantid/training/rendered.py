@@ -13,6 +13,7 @@ from ..faces.finder import Attempt, FaceFinder
 from ..people import Face
 from .people.looks import PHOTO
 from .people.shards import Sample, read_shard
+from .people.twins import is_second
 from .prepared import FAR, RECORDS, Example, write_piece
 
 # Rendered faces are large in small pictures: a fourth of the time that the usual order takes.
@@ -74,7 +75,7 @@ def _examples(shard: Path, finder: FaceFinder, size: int, fill: float) -> Iterat
     for sample in read_shard(shard):
         side = len(sample.image)
         # Of twins the second lies after the first: it is cut alike, and has that one's face.
-        if sample.record["look"] == PHOTO and not _is_second_twin(sample.record):
+        if sample.record["look"] == PHOTO and not is_second(sample.record):
             whole = cut = Cut(0, 0, side)
             face = _face(finder, whole.picture(sample.image, size), sample, size)
             if face is not None:
@@ -89,10 +90,6 @@ def _examples(shard: Path, finder: FaceFinder, size: int, fill: float) -> Iterat
             depth=cut.picture(_nearness(sample), size),
             record=_kept(sample.record, cut, size),
         )
-
-
-def _is_second_twin(record: dict) -> bool:
-    return record.get("twin", record["scene"]) != record["scene"]
 
 
 def _around(face: Face, side: int, fill: float, scene: str) -> Cut:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from .face_regression import ridge
 from .people import words
 from .prepared import Prepared
 
@@ -39,8 +40,7 @@ class TwinForetelling:
         one, other = (prepared.latents(some).astype(np.float32) for some in twins.T)
         self._shape = one.shape[1:]
         known, apart = shown[:, 0] - shown[:, 1], (one - other).reshape(len(twins), -1)
-        within = known.T @ known + PRIOR * np.eye(len(self._at), dtype=np.float32)
-        self._weights = np.linalg.solve(within, known.T @ apart)
+        self._weights = ridge(known, apart, PRIOR)
 
     def apart(self, twins: np.ndarray, captions: Sequence[tuple[str, str]]) -> torch.Tensor:
         """(n, c, h, w): how the first of (n, 2) twins differs from the second, as far as captions tell."""

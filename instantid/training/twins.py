@@ -25,12 +25,13 @@ from ..errors import InvalidRequest
 from ..people import Frozen
 from ..styles import NO_STYLE, load_styles
 from .adapters import fitting_adapter, is_adapters, plain_unet
-from .adversarial import GUIDANCE, STEPS
+from .adversarial import GUIDANCE, SAMPLER, STEPS
 from .conditions import Conditions
 from .denoising import LEAST_APART, Denoiser
 from .face_conditions import led, with_faces
 from .loop import Figures
 from .people.looks import PHOTO
+from .people.twins import is_second
 from .prepared import Prepared, some_of
 from .settings import Share
 from .sheets import lay_out
@@ -167,12 +168,12 @@ class TwinsTask(nn.Module):
         chosen, step = pairs[:, random.randrange(2)], random.randrange(len(STEPS))
         texts = [self._other_caption(i, later=step > 0) for i in chosen]
         given = self._given(texts, pairs[:, 0], strengths)
-        side, channels = denoiser.side, denoiser.unet.config.in_channels
-        latents = torch.zeros(len(pairs), channels, side, side, device=denoiser.unet.device)
-        for at in STEPS[:step]:
+        if step:
             with torch.no_grad():
-                timesteps = torch.full((len(latents),), at, device=latents.device)
-                latents = denoiser.made(latents, torch.randn_like(latents), timesteps, given)
+                latents = denoiser.lead(given, given, len(STEPS), GUIDANCE, step, sampler=SAMPLER)
+        else:
+            channels, side = denoiser.unet.config.in_channels, denoiser.side
+            latents = torch.zeros(len(pairs), channels, side, side, device=denoiser.unet.device)
         made, was = self._made(latents, torch.randn_like(latents), STEPS[step], given, texts)
         strength = denoiser.strength(torch.tensor([STEPS[step]])).to(latents.device)
         return ((made - was).square() / (strength.square() * self._spread)).mean()
@@ -208,14 +209,16 @@ class TwinsTask(nn.Module):
 
     def _in_full(self, pair: np.ndarray) -> tuple[str, str]:
         """What two captions say at their longest."""
-        one, other = (self._prepared.records[i]["captions"]["full"] for i in pair)
+        one, other = map(self._longest, pair)
         return one, other
 
+    def _longest(self, index: int) -> str:
+        return self._prepared.records[index]["captions"]["full"]
+
     def _caption(self, index: int) -> str:
-        record = self._prepared.records[index]
         if float(torch.rand(())) < self._options.brief:
-            return brief_caption(record)
-        return record["captions"]["full"]
+            return brief_caption(self._prepared.records[index])
+        return self._longest(index)
 
     def _other_caption(self, index: int, *, later: bool) -> str:
         """One that changes nothing: of a preset, or hardly any; in later steps, when all is decided, its own."""
@@ -236,9 +239,9 @@ class TwinsTask(nn.Module):
         first, second = self._shown.T
         rows = [*self._prepared.images(first), *self._prepared.images(second)]
         self._attend(1.0)
+        faces = torch.from_numpy(self._prepared.embeddings[first]).to(self.denoiser.unet.device)
         for chosen in (first, second):
-            texts = [self._prepared.records[i]["captions"]["full"] for i in chosen]
-            faces = torch.from_numpy(self._prepared.embeddings[first]).to(self.denoiser.unet.device)
+            texts = [self._longest(i) for i in chosen]
             given, against = led(self.denoiser, self._prepared, self.denoiser.read(texts), faces, first)
             rows += [*self.denoiser.paint(given, against, steps=len(STEPS), guidance=GUIDANCE)]
         return lay_out(rows, columns=len(first))
@@ -256,7 +259,7 @@ def twins_of(prepared: Prepared, chosen: np.ndarray) -> np.ndarray:
     for i in chosen.tolist():
         record = prepared.records[i]
         if "twin" in record and record["look"] == PHOTO:
-            place = firsts if record["twin"] == record["scene"] else seconds
+            place = seconds if is_second(record) else firsts
             place[record["twin"]] = i
     pairs = [(i, seconds[scene]) for scene, i in firsts.items() if scene in seconds and prepared.found[i]]
     return np.array(pairs, np.int64).reshape(-1, 2)

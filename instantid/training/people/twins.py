@@ -41,6 +41,11 @@ def twin_of(view: int) -> int:
     return view - view % 2
 
 
+def is_second(record: Mapping) -> bool:
+    """Whether a picture's record is of the second of twins."""
+    return record.get("twin", record["scene"]) != record["scene"]
+
+
 def reworded(picture: Picture, seed: int) -> Picture:
     """The same people there in the same light, with other things to be said of them and of where they are."""
     random = np.random.default_rng([seed, 0x7B1])
