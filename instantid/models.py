@@ -54,10 +54,13 @@ class Models:
 
         return self._texts((prompt, negative_prompt, self.tuning.active), encode)
 
-    def unmet(self, prompt: str) -> list[str]:
+    def unmet(self, prompt: str, *, in_style: bool) -> list[str]:
         """What a prompt says that mini's text encoders were never taught, or that it hardly follows, in sentences.
 
         Not told where textual inversions are chosen: those bring words of their own.
+
+        Args:
+            in_style: whether a style preset is put around it.
         """
         small = self.bundle.trained and len(self.pipeline.tokenizer) == VOCABULARY
         if not small:
@@ -69,6 +72,8 @@ class Models:
             )
         if hardly := _listed(shown(prompt, self.bundle.trained.words_miss)):
             notes.append(f"This small model knows {hardly}, but hardly paints it.")
+        if in_style and (lost := _listed(shown(prompt, self.bundle.trained.words_miss_in_styles))):
+            notes.append(f"This small model hardly paints {lost} in a style; without one it does.")
         return notes
 
     def lay(

@@ -150,6 +150,10 @@ def test_words_that_it_never_met_or_hardly_follows_are_told(engine, strangers):
     assert "never met “zebra”" in note and "woman" not in note
     [note] = engine.generate(request.replace(prompt="a smiling woman in a park, oil painting")).notes
     assert "knows “smiling”, but hardly" in note, "places it paints"
+    in_park = request.replace(prompt="a woman in a park")
+    assert engine.generate(in_park).notes == []
+    [note] = engine.generate(in_park.replace(style="Neon")).notes
+    assert "“park” in a style" in note and "without one" in note
     assert engine.generate(request.replace(prompt="a woman, oil painting", style="Neon")).notes == []
 
 

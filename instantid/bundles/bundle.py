@@ -74,7 +74,8 @@ class Trained(BaseModel):
     """How a bundle's own weights came to be, to be read by whoever uses them.
 
     `on`: what they saw, as in “trained on …”; `gives`: what to expect, as in “a face becomes …”; `command`, `date`,
-    `commit`: how to do it again. `words_miss`: groups of words that were measured to change hardly anything.
+    `commit`: how to do it again. `words_miss`: groups of words that were measured to change hardly anything;
+    `words_miss_in_styles`: those that do so where a style preset is asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,6 +88,7 @@ class Trained(BaseModel):
     commit: Source
     gives: Source = "a rendered look-alike, not you"
     words_miss: tuple[WordGroup, ...] = ()
+    words_miss_in_styles: tuple[WordGroup, ...] = ()
 
 
 class StyleBlocks(BaseModel):
