@@ -1,14 +1,21 @@
 """The twins stage: what captions say otherwise comes to differ, and everything else stays."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from small_family import face_in_disc, linear, make_velocity_bundle
+from safetensors.torch import load_file, save_file
+from small_family import SIZES, face_in_disc, linear, make_velocity_bundle
+from unions import save_union
 
+from instantid import mini
 from instantid.errors import InvalidRequest
+from instantid.styles import load_styles
 from instantid.training import twin_foretelling
 from instantid.training.adversarial import STEPS
+from instantid.training.bundle_file import name_part
+from instantid.training.denoising import Denoiser
 from instantid.training.loop import train
 from instantid.training.people import words
 from instantid.training.prepared import Example, Prepared, write_piece
@@ -20,6 +27,8 @@ UNET = "base/unet/diffusion_pytorch_model.safetensors"
 READER = "base/text_encoder/model.safetensors"
 BOTH = (1.0, 1.0)
 PEOPLE, HELD = 20, 4
+PRESET = "Film Noir"
+PLAIN = {"presets": 0, "mapped": 0}
 EVERY = np.arange(2 * (PEOPLE - HELD))
 SHOWN = np.arange(2 * (PEOPLE - HELD), 2 * PEOPLE, 3)  # one of some twins alone
 
@@ -30,6 +39,19 @@ def prepared(tmp_path_factory):
     folder, random = tmp_path_factory.mktemp("twins"), np.random.default_rng(0)
     for person in range(PEOPLE):
         write_piece(folder / f"piece-{person:02d}", _twins(person, random), width=8)
+    return linear(Prepared(folder))
+
+
+@pytest.fixture(scope="module")
+def in_looks(tmp_path_factory):
+    """The same, each picture also with brightness turned round, as a preset's look."""
+    folder, random = tmp_path_factory.mktemp("looks"), np.random.default_rng(0)
+    for person in range(PEOPLE):
+        shown = []
+        for photo in _twins(person, random):
+            record = photo.record | {"look": PRESET}
+            shown += [photo, dataclasses.replace(photo, image=250 - photo.image, record=record)]
+        write_piece(folder / f"piece-{person:02d}", shown, width=8)
     return linear(Prepared(folder))
 
 
@@ -63,7 +85,9 @@ def _twins(person, random):
                 "look": "photo",
                 "caption": captions["short"],
                 "captions": captions,
-                "figures": [{"attributes": {"hair": None, "glasses": False, "expression": None}}],
+                "figures": [
+                    {"attributes": {"hair": None, "glasses": False, "expression": None}, "clothes": None}
+                ],
                 "background": {"kind": "plain", "colours": [words.COLOURS[wall]]},
             },
         )
@@ -71,7 +95,7 @@ def _twins(person, random):
 
 @pytest.fixture
 def task(bundle, prepared):
-    return TwinsTask(bundle, prepared, EVERY, SHOWN, Options())
+    return TwinsTask(bundle, prepared, EVERY, SHOWN, Options(**PLAIN))
 
 
 def wall(task, text, noise):
@@ -150,13 +174,13 @@ def test_the_sheet_shows_twins_and_what_is_made_of_both_captions(task, prepared)
 
 def test_data_without_twins_is_refused_with_what_to_do(bundle, prepared):
     with pytest.raises(InvalidRequest, match="--twins"):
-        TwinsTask(bundle, prepared, EVERY[::2], SHOWN, Options())
+        TwinsTask(bundle, prepared, EVERY[::2], SHOWN, Options(**PLAIN))
 
 
 def test_a_base_that_predicts_noise_is_refused(prepared, tmp_path):
     plain = make_velocity_bundle(tmp_path / "plain", prepared, velocity=False)
     with pytest.raises(InvalidRequest, match="predicts v"):
-        TwinsTask(plain, prepared, EVERY, SHOWN, Options())
+        TwinsTask(plain, prepared, EVERY, SHOWN, Options(**PLAIN))
 
 
 def test_captions_foretell_as_much_as_they_say(prepared, task):
@@ -177,11 +201,13 @@ def test_captions_foretell_as_much_as_they_say(prepared, task):
 
 
 def test_what_captions_say_is_read_off_records():
-    figure = {"attributes": {"hair": "long dark blonde hair", "glasses": True, "expression": "smiling"}}
+    seen = {"hair": "long dark blonde hair", "glasses": True, "expression": "smiling"}
+    figure = {"attributes": seen, "clothes": "a light blue dress"}
     record = {"figures": [figure], "background": {"kind": "plain", "colours": [words.COLOURS["pink"]]}}
     assert set(twin_foretelling._things(record)) == {
         ("hair", "long hair"),
         ("hair", "dark blonde"),
+        ("clothes", "light blue"),
         ("place", "plain"),
         ("place", "pink"),
         ("glasses", "glasses"),
@@ -189,7 +215,7 @@ def test_what_captions_say_is_read_off_records():
     }
     hidden = {"hair": None, "glasses": False, "expression": None}
     beach = {"kind": "beach", "colours": [words.COLOURS["blue"]]}
-    record = {"figures": [{"attributes": hidden}], "background": beach}
+    record = {"figures": [{"attributes": hidden, "clothes": "a sari"}], "background": beach}
     assert set(twin_foretelling._things(record)) == {
         ("hair", "under a hat"),
         ("place", "beach"),
@@ -199,7 +225,8 @@ def test_what_captions_say_is_read_off_records():
 
 @pytest.mark.parametrize("foretold", [0.0, 1.0])
 def test_twins_may_be_asked_to_differ_more_than_they_do(bundle, prepared, monkeypatch, foretold):
-    task = TwinsTask(bundle, prepared, EVERY, SHOWN, Options(kept=0, foretold=foretold, louder=1.5, brief=0))
+    options = Options(**PLAIN, kept=0, foretold=foretold, louder=1.5, brief=0)
+    task = TwinsTask(bundle, prepared, EVERY, SHOWN, options)
     asked = []
 
     def differing(pairs, told, wanted, strengths):
@@ -212,3 +239,97 @@ def test_twins_may_be_asked_to_differ_more_than_they_do(bundle, prepared, monkey
     usual = task._foretelling.apart(pairs, told) if foretold else task._apart(pairs)
     assert torch.allclose(wanted, 1.5 * usual) and told == [task._in_full(pair) for pair in pairs]
     assert set(figures) == {"loss", "words" if foretold else "twins", "common"}
+
+
+def test_clothes_are_told_as_captions_tell_them():
+    figure = {"attributes": {"hair": None, "glasses": False, "expression": None}, "clothes": "a red dress"}
+    record = {"figures": [figure], "background": {"kind": "beach", "colours": [words.COLOURS["blue"]]}}
+    assert twin_foretelling.phrases_of(record)["clothes"] == ("wearing a red dress", "in a red dress")
+    figure["clothes"] = None
+    assert not twin_foretelling.phrases_of(record)["clothes"]
+
+
+def test_in_presets_words_change_what_they_change_there(bundle, in_looks):
+    every = np.arange(4 * (PEOPLE - HELD))
+    task = TwinsTask(
+        bundle, in_looks, every, SHOWN, Options(presets=1, foretold=1, kept=0, brief=1, mapped=0)
+    )
+    torch.manual_seed(0)
+    told, turned = task._in_presets(task._twins)
+    first, last = load_styles()[PRESET].prompt.split("{prompt}")
+    brief = [tuple(said.removeprefix(first).removesuffix(last) for said in two) for two in told]
+    assert all(len(said) < len(whole) for two, both in zip(brief, told) for said, whole in zip(two, both))
+    plain = task._foretelling.apart(task._twins, brief)
+    corners, opposite = (each[:, :3, :2, :2].mean(dim=(1, 2, 3)) for each in (plain, turned))
+    spoken_of = corners.abs() > 0.5
+    assert 3 < spoken_of.sum() < len(task._twins), "some captions say nothing of a wall"
+    assert torch.allclose(opposite[spoken_of], -corners[spoken_of], rtol=0.3)
+    assert set(task([0, 1, 2])) == {"loss", "styled", "common"}
+
+
+def test_presets_want_data_with_looks(bundle, prepared):
+    with pytest.raises(InvalidRequest, match="--looks 1, or set presets: 0"):
+        TwinsTask(bundle, prepared, EVERY, SHOWN, Options(mapped=0))
+
+
+@pytest.fixture
+def with_union(bundle):
+    save_union(bundle / "controlnets" / "union", Denoiser(bundle).unet)
+    name_part(bundle, "controlnets.union", "controlnets/union")
+    return bundle
+
+
+def test_what_maps_lead_stays_too(with_union, prepared, monkeypatch):
+    task = TwinsTask(with_union, prepared, EVERY, SHOWN, Options(**PLAIN | {"mapped": 1}))
+    assert not any(weights.requires_grad for weights in task._guide.parameters())
+    led = []
+    guided = task._guide.guided
+
+    def spied(conditions, chosen, told, **more):
+        led.append(told)
+        return guided(conditions, chosen, told, **more)
+
+    monkeypatch.setattr(task._guide, "guided", spied)
+    pairs = task._twins[:4]
+    with torch.no_grad():
+        kept = [float(task._kept(pairs, BOTH)) for _ in range(4)]
+        assert max(kept) < 1e-9, "the same net says the same to both"
+        assert len(led) >= 8 and all(told == [("canny",)] * 4 for told in led), (
+            "there is no more on record here"
+        )
+        texts, maps = ["a disc"] * 4, (pairs[:, 0], led[0])
+        noise, given = torch.randn(4, 4, 8, 8), task._given(texts, pairs[:, 0], (0.0, 0.0))
+        started = torch.zeros_like(noise), noise, STEPS[0]
+        said, _ = task._made(*started, given, texts, maps)
+        unled, _ = task._made(*started, given, texts)
+        assert not torch.allclose(said, unled, atol=1e-3)
+        # Once the text encoder has learned, the net speaks to the UNet from before as it heard the words then.
+        task.denoiser.text_encoder.get_input_embeddings().weight.mul_(-1)
+        _, was = task._made(*started, task._given(texts, pairs[:, 0], (0.0, 0.0)), texts, maps)
+    assert torch.allclose(was, said, atol=1e-5)
+
+
+def test_maps_want_a_union_net(bundle, prepared):
+    with pytest.raises(InvalidRequest, match="Set mapped: 0"):
+        TwinsTask(bundle, prepared, EVERY, SHOWN, Options(presets=0))
+
+
+def test_another_bundle_may_say_what_stays(bundle, prepared, tmp_path):
+    teacher = make_velocity_bundle(tmp_path / "teacher", prepared)
+    weights = load_file(teacher / UNET)
+    save_file({name: 1.1 * each for name, each in weights.items()}, teacher / UNET)
+    task = TwinsTask(bundle, prepared, EVERY, SHOWN, Options(**PLAIN, teacher=str(teacher)))
+    before = task.before.state_dict()
+    assert all(torch.equal(1.1 * each, before[name]) for name, each in weights.items())
+    with torch.no_grad():
+        assert float(task._kept(task._twins[:4], BOTH)) > 1e-4
+    other = mini.build(tmp_path / "other", dataclasses.replace(SIZES, embedding=8, channels=(64, 64)))
+    with pytest.raises(InvalidRequest, match="built otherwise"):
+        TwinsTask(bundle, prepared, EVERY, SHOWN, Options(**PLAIN, teacher=str(other)))
+
+
+def test_faces_may_count_more_in_what_stays(bundle, prepared):
+    task = TwinsTask(bundle, prepared, EVERY, SHOWN, Options(**PLAIN, faces=5))
+    counts = task._counts(task._twins[:2, 0], torch.zeros(2, 4, 8, 8))
+    assert counts.shape == (2, 1, 8, 8) and set(counts.unique().tolist()) == {1.0, 5.0}
+    assert (counts[:, 0, 4, 4] == 5).all() and (counts[:, 0, 0, 0] == 1).all()

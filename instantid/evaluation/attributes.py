@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..training.people import words
-from ..training.people.description import Figure, from_json
 from ..training.people.looks import PHOTO
 from ..training.people.looks import instantid as looks
 from ..training.people.twins import SCENERIES
@@ -80,14 +79,13 @@ def read_labels(record: dict) -> dict[str, str]:
         else None
     ):
         labels["age"] = age
-    if facts["hair"] and (hair := _class_of(_named(facts["hair"], words.HAIR_COLOURS), HAIR)):
+    if facts["hair"] and (hair := _class_of(words.colour_in(facts["hair"], words.HAIR_COLOURS), HAIR)):
         labels["hair"] = hair
     if record["look"] == PHOTO:  # looks paint both over, some of them
         scenery = record["scenery"]
         labels["place"] = _class_of(scenery["background"]["kind"], PLACES)
-        described = from_json(Figure, seen["description"] | {"identity": _NOBODY})
-        told = words.clothes(described) if scenery["camera"]["frame"] != "head" else None
-        if told and (colour := _class_of(_named(told, words.COLOURS), CLOTHES)):
+        told = words.clothes_of(seen) if scenery["camera"]["frame"] != "head" else None
+        if told and (colour := _class_of(words.colour_in(told, words.COLOURS), CLOTHES)):
             labels["clothes"] = colour
     return labels
 
@@ -112,14 +110,6 @@ def write_prompt(wishes: Mapping[str, str]) -> str:
         f"a photo of {article} {age}{sex} with {length} {wishes['hair']} hair wearing a {wishes['clothes']} "
         f"{garment}, facing the camera, {_PLACE_WORDS[wishes['place']]}, portrait"
     )
-
-
-_NOBODY = {"number": 0, "seed": 0}  # records keep who it is as a number; clothes do not ask
-
-
-def _named(text: str, names: Mapping[str, object]) -> str | None:
-    """The longest of the names that a text says: “light blue” goes before “blue”."""
-    return next((name for name in sorted(names, key=len, reverse=True) if f" {name} " in f" {text} "), None)
 
 
 def _class_of(name: str | None, classes: Mapping[str, tuple[str, ...]]) -> str | None:

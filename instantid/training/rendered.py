@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..faces.finder import Attempt, FaceFinder
 from ..people import Face
+from .people import words
 from .people.looks import PHOTO
 from .people.shards import Sample, read_shard
 from .people.twins import is_second
@@ -130,6 +131,7 @@ def _kept(record: dict, cut: Cut, size: int) -> dict:
     kept = {name: record[name] for name in names if name in record}
     kept["figures"] = [
         {name: value for name, value in figure.items() if name != "description"}
+        | {"clothes": words.clothes_of(figure)}
         | {name: _moved(figure[name], cut, size) for name in IN_PIXELS}
         for figure in record["figures"]
     ]

@@ -70,12 +70,14 @@ def _things(record: Mapping) -> list[tuple[str, str]]:
     [figure, *_], place = record["figures"], record["background"]
     seen = figure["attributes"]
     hair, kind = seen["hair"] or "under a hat", place["kind"]
-    colour = next((name for name in _LONGEST_FIRST if f" {name} " in f" {hair} "), "")
+    colour = words.colour_in(hair, words.HAIR_COLOURS) or ""
     things = [("hair", " ".join(hair.replace(colour, "").split())), ("place", kind)]
     if colour:
         things.append(("hair", colour))
     if _is_coloured(kind):
         things.append(("place", words.colour_name(place["colours"][0])))
+    if figure["clothes"] and (dye := words.colour_in(figure["clothes"], words.COLOURS)):
+        things.append(("clothes", dye))
     if seen["glasses"]:
         things.append(("glasses", "glasses"))
     return [*things, ("expression", str(seen["expression"]))]
@@ -84,9 +86,11 @@ def _things(record: Mapping) -> list[tuple[str, str]]:
 def phrases_of(record: Mapping) -> dict[str, tuple[str, ...]]:
     """What captions say of each group, in one of these ways."""
     [figure, *_], place = record["figures"], record["background"]
-    seen, colour = figure["attributes"], words.colour_name(place["colours"][0])
+    seen, worn = figure["attributes"], figure["clothes"]
+    colour = words.colour_name(place["colours"][0])
     return {
         "hair": (seen["hair"],) if seen["hair"] else tuple(words.HATS.values()),
+        "clothes": (f"wearing {worn}", f"in {worn}") if worn else (),
         "place": tuple(way.format(colour) for way in words.PLACES[place["kind"]]),
         "glasses": ("glasses" if seen["glasses"] else "",),  # always told, where they are worn
         "expression": (seen["expression"],) if seen["expression"] else (),
@@ -95,6 +99,3 @@ def phrases_of(record: Mapping) -> dict[str, tuple[str, ...]]:
 
 def _is_coloured(kind: str) -> bool:
     return any("{}" in way for way in words.PLACES[kind])
-
-
-_LONGEST_FIRST = sorted(words.HAIR_COLOURS, key=len, reverse=True)

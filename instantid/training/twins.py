@@ -3,8 +3,8 @@
 From pictures alone it hardly learns words: in each of them most is by chance. Of twins (`people/twins.py`: one scene
 with other hair, clothes and surroundings) two are made out of the same noise, in which nothing is decided yet; how
 they differ should be how the pictures do, and mostly how such may be foretold to differ (`twin_foretelling`), which
-leaves chance out. All else is to stay as it was: what both have in common, other captions, styles, and later steps,
-for which the UNet as it began is the teacher.
+leaves chance out; in presets, as their looks turn that (`look_turning`). All else is to stay as it was: what both
+have in common, other captions, presets, the last steps, what maps lead; there the UNet as it began is the teacher.
 """
 
 import copy
@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import Field
 from torch import nn
 
-from .. import branches
+from .. import branches, bundles
 from ..errors import InvalidRequest
 from ..people import Frozen
 from ..styles import NO_STYLE, load_styles
@@ -28,8 +28,10 @@ from .adapters import fitting_adapter, is_adapters, plain_unet
 from .adversarial import GUIDANCE, SAMPLER, STEPS
 from .conditions import Conditions
 from .denoising import LEAST_APART, Denoiser
-from .face_conditions import led, with_faces
+from .face_conditions import inside_faces, led, with_faces
+from .look_turning import LookTurning
 from .loop import Figures
+from .map_conditions import ALL_KINDS, Kinds, MapConditions, part_of
 from .people.looks import PHOTO
 from .people.twins import is_second
 from .prepared import Prepared, some_of
@@ -42,7 +44,8 @@ from .twin_foretelling import TwinForetelling, phrases_of
 
 STRENGTHS = {(1.0, 1.0): 0.7, (1.0, 0.0): 0.1, (0.0, 1.0): 0.1, (0.0, 0.0): 0.1}  # of adapter and IdentityNet
 SPOKEN_OF = 0.4  # how often brief captions say something of hair, of the place and so on
-WORN = ("hair", "glasses")  # what one is “with”
+WITH = ("hair", "glasses")  # what one is “with”
+UNION = part_of(ALL_KINDS)
 MEASURED = 1000  # twins that tell how far such differ
 
 
@@ -61,9 +64,32 @@ class Options(Frozen):
     louder: float = Field(
         1.0,
         gt=0,
-        description="By how much more they are to differ in the first step: the later ones take some back.",
+        description="By how much more they are to differ in the first steps: the later ones take some back.",
+    )
+    second: Share = Field(
+        0.3,
+        description="How often they are asked in the second step: there it is still decided what is painted.",
     )
     keeping: float = Field(4.0, gt=0, description="Weight of what stays as it was, beside what words change.")
+    faces: float = Field(
+        1.0,
+        ge=1,
+        description="By how much more what stays as it was counts in a face, where people are known by little.",
+    )
+    presets: Share = Field(
+        0.4,
+        description="Of what is foretold, how often captions stand in a preset. Above 0, it needs data with looks.",
+    )
+    mapped: Share = Field(
+        0.3,
+        description="Of batches in which things stay as they were: how many are led by maps of the pictures, too, "
+        "through the bundle's Union ControlNet. Above 0, it needs one.",
+    )
+    teacher: str = Field(
+        "",
+        description="Bundle whose UNet and first text encoder say what stays; empty: the one that is begun with. "
+        "Where words cost something when they were learned, the one from before then can tell what.",
+    )
     other_view: Share = Field(0.5, description="How often the embedding is of other pictures of the person.")
     styled: Share = Field(0.5, description="Of captions that change nothing: how many ask for a preset.")
     brief: Share = Field(
@@ -93,16 +119,17 @@ class TwinsTask(nn.Module):
         super().__init__()
         denoiser = self.denoiser = Denoiser(bundle, faces=True)
         denoiser.require_velocity()
+        self._prepared, self._options = prepared, options
         branches.attach(denoiser.pipeline, [fitting_adapter(bundle, denoiser.unet, prepared)])
         denoiser.requires_grad_(False)
-        self.before = copy.deepcopy(denoiser.unet)
+        self.before, self.read_before = copy.deepcopy(denoiser.unet), copy.deepcopy(denoiser.text_encoder)
+        if options.teacher:
+            self._learn_from(Denoiser(Path(options.teacher)))
         for name, parameter in denoiser.unet.named_parameters():
             parameter.requires_grad_(not is_adapters(name))
-        self.read_before = copy.deepcopy(denoiser.text_encoder)
         self._reader_before = TextReader(denoiser.pipeline.tokenizer, self.read_before)
         # What it makes of “a blue wall” is much like what it makes of “a blue dress”; the UNet alone learns slowly.
         denoiser.text_encoder.requires_grad_(True)
-        self._prepared, self._options = prepared, options
         self._faces = ShownFaces(prepared, options.other_view, references=4)
         self._twins, self._shown = twins_of(prepared, chosen), _scenes_of(prepared, shown)
         if not len(self._twins):
@@ -110,14 +137,44 @@ class TwinsTask(nn.Module):
                 f"{prepared.folder} holds no twins, of which this stage learns words. Make some: "
                 "python -m instantid data make FOLDER --twins, then prepare them."
             )
-        self._presets = [style for name, style in load_styles().items() if name != NO_STYLE]
-        self._foretelling = TwinForetelling(prepared, self._twins)
+        self._presets = {name: style for name, style in load_styles().items() if name != NO_STYLE}
+        self._foretelling, self._turning = (
+            TwinForetelling(prepared, self._twins),
+            LookTurning(prepared, chosen),
+        )
+        if options.presets and not self._turning:
+            raise InvalidRequest(
+                f"{prepared.folder} shows no scene in the looks of presets, in which words are to do something, too. "
+                "Make data with --looks 1, or set presets: 0."
+            )
+        self._guide = self._open_guide(bundle) if options.mapped else None
         some = some_of(self._twins, MEASURED)
         differing = self._apart(some)
         foretold = self._foretelling.apart(some, [self._in_full(pair) for pair in some])
         spread = differing.square().mean(dim=(0, 2, 3)) + LEAST_APART
         self.register_buffer("_spread", spread[:, None, None], persistent=False)
         self._chance, self._foreseen = float(spread.mean()), float(foretold.square().mean()) + LEAST_APART
+
+    def _open_guide(self, bundle: Path) -> MapConditions:
+        if not bundles.open_bundle(bundle).has(UNION):
+            raise InvalidRequest(
+                f"{bundle} has no Union ControlNet, by which maps lead what is to stay as it was. Set mapped: 0, or "
+                "begin with a bundle that has one."
+            )
+        guide = MapConditions(bundle, self.denoiser, self._prepared, ALL_KINDS, fresh=False)
+        return guide.requires_grad_(False)
+
+    def _learn_from(self, teacher: Denoiser) -> None:
+        """Keep what this one makes; adapters stay those of the bundle that learns."""
+        own = {name: weights for name, weights in self.before.state_dict().items() if is_adapters(name)}
+        try:
+            self.before.load_state_dict(teacher.unet.state_dict() | own)
+            self.read_before.load_state_dict(teacher.text_encoder.state_dict())
+        except RuntimeError as error:
+            raise InvalidRequest(
+                f"The teacher {self._options.teacher} is built otherwise than what learns; name a bundle that was "
+                "trained from the same beginning, or leave teacher empty."
+            ) from error
 
     def __len__(self) -> int:
         return len(self._twins)
@@ -130,19 +187,36 @@ class TwinsTask(nn.Module):
         if random.random() < self._options.kept:
             kept = self._kept(pairs, strengths)
             return {"loss": self._options.keeping * kept, "kept": kept}
-        told = [(self._caption(one), self._caption(other)) for one, other in pairs]
-        foretold = random.random() < self._options.foretold
-        wanted = self._foretelling.apart(pairs, told) if foretold else self._apart(pairs)
-        wrong, common = self._differing(pairs, told, self._options.louder * wanted, strengths)
         # Words tell of brightness and colours, where twins differ most: not of what is fine, where all is by chance.
-        wrong = wrong / (self._foreseen if foretold else self._chance)
-        figures = {"words" if foretold else "twins": wrong, "common": common}
-        return {"loss": wrong + self._options.keeping * common} | figures
+        kind, usual = "words", self._foreseen
+        if random.random() >= self._options.foretold:
+            kind, usual = "twins", self._chance
+        elif random.random() < self._options.presets:
+            kind = "styled"
+        if kind == "styled":
+            told, wanted = self._in_presets(pairs)
+        else:
+            told = [(self._caption(one), self._caption(other)) for one, other in pairs]
+            wanted = self._apart(pairs) if kind == "twins" else self._foretelling.apart(pairs, told)
+        wrong, common = self._differing(pairs, told, self._options.louder * wanted, strengths)
+        wrong = wrong / usual
+        return {"loss": wrong + self._options.keeping * common, kind: wrong, "common": common}
 
     def _apart(self, pairs: np.ndarray) -> torch.Tensor:
         """(n, c, h, w): how the first of these twins differs from the second."""
         one, other = (torch.from_numpy(self._prepared.latents(some)).float() for some in pairs.T)
         return one - other
+
+    def _in_presets(self, pairs: np.ndarray) -> tuple[list[tuple[str, str]], torch.Tensor]:
+        """Brief captions of twins, each two in one preset; and how what they say is foretold to differ there."""
+        looks = random.choices(self._turning.looks, k=len(pairs))
+        brief = [tuple(brief_caption(self._prepared.records[i]) for i in pair) for pair in pairs]
+        wanted = self._turning.turned(self._foretelling.apart(pairs, brief), looks)
+        told = [
+            tuple(self._presets[look].apply(caption, "")[0] for caption in two)
+            for look, two in zip(looks, brief, strict=True)
+        ]
+        return told, wanted
 
     def _differing(
         self,
@@ -157,41 +231,70 @@ class TwinsTask(nn.Module):
         noise = torch.randn_like(wanted).repeat(2, 1, 1, 1)
         texts = [text for each in zip(*told, strict=True) for text in each]
         given = self._given(texts, np.tile(pairs[:, 0], 2), strengths)
-        made, was = self._made(torch.zeros_like(noise), noise, STEPS[0], given, texts)
+        latents, step = torch.zeros_like(noise), int(random.random() < self._options.second)
+        if step:
+            timesteps = torch.full((2 * n,), STEPS[0], device=noise.device)
+            with torch.no_grad():
+                latents = self.denoiser.made(latents, noise, timesteps, given)
+            noise = torch.randn_like(wanted).repeat(2, 1, 1, 1)
+        made, was = self._made(latents, noise, STEPS[step], given, texts)
         moved = (made[:n] + made[n:] - was[:n] - was[n:]) / 2
         wrong = (made[:n] - made[n:] - wanted).square().mean()
-        return wrong, (moved.square() / self._spread).mean()
+        return wrong, (self._counts(pairs[:, 0], moved) * moved.square() / self._spread).mean()
+
+    def _counts(self, chosen: np.ndarray, latents: torch.Tensor) -> torch.Tensor:
+        """(n, 1, h, w): how much each place of these pictures counts where all is to stay as it was."""
+        return 1 + (self._options.faces - 1) * inside_faces(self._prepared, chosen, latents)
 
     def _kept(self, pairs: np.ndarray, strengths: tuple[float, float]) -> torch.Tensor:
         """How far from before it makes something in one of the steps to a picture, by what it made until then."""
         denoiser = self.denoiser
         chosen, step = pairs[:, random.randrange(2)], random.randrange(len(STEPS))
-        texts = [self._other_caption(i, later=step > 0) for i in chosen]
-        given = self._given(texts, pairs[:, 0], strengths)
+        texts = [self._other_caption(i, last=step > 1) for i in chosen]
+        given, maps = self._given(texts, pairs[:, 0], strengths), None
+        if self._guide and random.random() < self._options.mapped:
+            maps = chosen, self._guide.drawn(chosen)
         if step:
+            led_by = given if maps is None else self._guide.guided(given, *maps)
             with torch.no_grad():
-                latents = denoiser.lead(given, given, len(STEPS), GUIDANCE, step, sampler=SAMPLER)
+                latents = denoiser.lead(led_by, led_by, len(STEPS), GUIDANCE, step, sampler=SAMPLER)
         else:
             channels, side = denoiser.unet.config.in_channels, denoiser.side
             latents = torch.zeros(len(pairs), channels, side, side, device=denoiser.unet.device)
-        made, was = self._made(latents, torch.randn_like(latents), STEPS[step], given, texts)
+        made, was = self._made(latents, torch.randn_like(latents), STEPS[step], given, texts, maps)
         strength = denoiser.strength(torch.tensor([STEPS[step]])).to(latents.device)
-        return ((made - was).square() / (strength.square() * self._spread)).mean()
+        counts = self._counts(pairs[:, 0], made)
+        return (counts * (made - was).square() / (strength.square() * self._spread)).mean()
 
     def _made(
-        self, latents: torch.Tensor, noise: torch.Tensor, at: int, given: Conditions, texts: Sequence[str]
+        self,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        at: int,
+        given: Conditions,
+        texts: Sequence[str],
+        maps: tuple[np.ndarray, list[Kinds]] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is made of noisy latents now, and what was before. IdentityNet, which stays, speaks once for both."""
+        """What is made of noisy latents now, and what was before. IdentityNet, which stays, speaks once for both; of
+        maps, (pictures, kinds), the Union net speaks as it hears the text."""
         denoiser = self.denoiser
         timesteps = torch.full((len(latents),), at, device=latents.device)
+        noisy = denoiser.noised(latents, noise, timesteps)
+        beside = denoiser.beside(noisy, given)
+
+        def saying(conditions: Conditions) -> Conditions:
+            if conditions.residuals is None:
+                return conditions
+            said = conditions.residuals(noisy, timesteps, beside)
+            return replace(conditions, residuals=lambda *_: said)
+
         with torch.no_grad():
-            if given.residuals is not None:
-                noisy = denoiser.noised(latents, noise, timesteps)
-                said = given.residuals(noisy, timesteps, denoiser.beside(noisy, given))
-                given = replace(given, residuals=lambda *_: said)
+            given = saying(given)
             first, _ = self._reader_before.read(texts)
-            hidden = torch.cat([first, given.hidden[..., first.shape[-1] :]], dim=-1)
-            was = denoiser.made(latents, noise, timesteps, replace(given, hidden=hidden), by=self.before)
+            before = replace(given, hidden=torch.cat([first, given.hidden[..., first.shape[-1] :]], dim=-1))
+            if maps is not None:
+                given, before = (saying(self._guide.guided(each, *maps)) for each in (given, before))
+            was = denoiser.made(latents, noise, timesteps, before, by=self.before)
         return denoiser.made(latents, noise, timesteps, given), was
 
     def _given(self, texts: Sequence[str], whose: np.ndarray, strengths: tuple[float, float]) -> Conditions:
@@ -220,15 +323,15 @@ class TwinsTask(nn.Module):
             return brief_caption(self._prepared.records[index])
         return self._longest(index)
 
-    def _other_caption(self, index: int, *, later: bool) -> str:
-        """One that changes nothing: of a preset, or hardly any; in later steps, when all is decided, its own."""
+    def _other_caption(self, index: int, *, last: bool) -> str:
+        """One that changes nothing: of a preset, or hardly any; in the last steps, when all is decided, its own."""
         record = self._prepared.records[index]
         subject = record["captions"]["terse"]
         drawn = float(torch.rand(()))
         if drawn < self._options.styled:
-            preset = self._presets[int(torch.randint(len(self._presets), ()))]
-            return preset.apply(subject, "")[0]
-        if later:
+            presets = list(self._presets.values())
+            return presets[int(torch.randint(len(presets), ()))].apply(subject, "")[0]
+        if last:
             return self._caption(index)
         return subject if drawn < (1 + self._options.styled) / 2 else ""
 
@@ -271,7 +374,7 @@ def brief_caption(record: dict) -> str:
     for group, phrases in phrases_of(record).items():
         phrase = phrases[int(torch.randint(len(phrases), ()))] if phrases else ""
         if phrase and float(torch.rand(())) < SPOKEN_OF:
-            said.append(f"with {phrase}" if group in WORN else phrase)
+            said.append(f"with {phrase}" if group in WITH else phrase)
     joints = [(" ", ", ")[int(torch.randint(2, ()))] for _ in said]
     parts = [joint + said[i] for joint, i in zip(joints, torch.randperm(len(said)).tolist(), strict=True)]
     subject = record["captions"]["terse"].removesuffix(", photo")

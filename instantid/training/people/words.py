@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .description import BACKGROUNDS, Camera, Colour, Figure, Garment, Identity, Lighting
+from .description import BACKGROUNDS, Camera, Colour, Figure, Garment, Identity, Lighting, from_json
 from .truth import FigureTruth
 
 # Names of colours as people use them for cloth; sRGB.
@@ -108,6 +108,7 @@ FRAMINGS: Mapping[str, tuple[str, ...]] = {
     "half": ("upper body", "half-length portrait", "waist-up"),
     "body": ("full body", "full-length picture", "wide shot"),
 }
+_NOBODY = {"number": 0, "seed": 0}  # records keep who it is as a number; clothes do not ask
 PLURALS = {"man": "men", "woman": "women", "person": "people"}
 
 
@@ -117,6 +118,11 @@ def colour_name(colour: Colour, names: Mapping[str, Colour] = COLOURS) -> str:
     mean, wanted = table.mean(axis=1, keepdims=True), np.array(colour)
     far = ((table - mean) - (wanted - wanted.mean())) ** 2
     return list(names)[int((far.sum(axis=1) + 0.6 * (mean[:, 0] - wanted.mean()) ** 2).argmin())]
+
+
+def colour_in(text: str, names: Mapping[str, Colour]) -> str | None:
+    """The longest of the names that a text says: “light blue” goes before “blue”."""
+    return next((name for name in sorted(names, key=len, reverse=True) if f" {name} " in f" {text} "), None)
 
 
 def noun(identity: Identity) -> str:
@@ -158,6 +164,11 @@ def clothes(figure: Figure) -> str | None:
             words = f"{dyed} {word}" if dyed else word
             return words if word.endswith("clothes") else f"{_article(words)} {words}"
     return None
+
+
+def clothes_of(figure: Mapping) -> str | None:
+    """The same of a figure as a shard's record has it."""
+    return clothes(from_json(Figure, figure["description"] | {"identity": _NOBODY}))
 
 
 def worn_on_head(figure: Figure) -> list[str]:
