@@ -199,3 +199,29 @@ def test_whose_faces_are_to_be_recognised_must_be_known(prepared, tmp_path):
         make_task(bundle, prepared, likeness=0.3)
     with pytest.raises(InstantIDError, match="face"):
         make_task(bundle, prepared, lifelike=0.3)
+
+
+def test_borders_are_mended_alone(prepared, tmp_path):
+    bundle = make_velocity_bundle(tmp_path / "bundle", prepared)
+    alone = {"crop": 0, "real": 0, "near": 0, "realism": 0, "borders": 4.0, "still": 4.0, "once": True}
+    task = make_task(bundle, prepared, **alone)
+    latents, _ = task._latents(task._chosen)
+    with torch.no_grad():
+        was = task.denoiser.pixels(latents)
+    settings = QUICK.model_copy(update={"steps": 80, "sheet_every": 0, "learning_rate": 2e-3})
+    *_, told = train(task, settings, tmp_path / "run", bundle)
+    assert set(told.figures) == {"loss", "kept", "borders", "still", "gradient"}
+    with torch.no_grad():
+        now = task.denoiser.pixels(latents)
+    assert decoder._line(now) < 0.7 * decoder._line(was)
+    assert (decoder._within(now) - decoder._within(was)).abs().mean() < 0.7 * decoder._line(was)
+
+
+def test_a_line_along_the_border_is_seen_on_each_side():
+    shown = torch.zeros(1, 3, 16, 16)
+    assert decoder._line(shown) == 0
+    for side in (np.s_[..., 0, :], np.s_[..., -1, :], np.s_[..., 0], np.s_[..., -1]):
+        lined = shown.clone()
+        lined[side] = 1
+        assert decoder._line(lined) > 0.1
+    assert decoder._within(shown).shape == (1, 3, 12, 12)

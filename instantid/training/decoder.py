@@ -45,6 +45,7 @@ ABOUT = 12  # pixels that squares lie beside the middle of a face, at most
 TREMBLE = 0.2  # of pixels, -1 to 1: noise over all that the discriminator sees
 TOGETHER = 16  # pictures that latents are made of together, which are kept
 COARSE = 2  # of a latent's side: the mean colour of such parts is kept
+RIM = 2  # pixels about a picture, of which zeros beyond it make a dark line
 Make = Callable[[np.ndarray], torch.Tensor]  # pictures, by number → latents
 Look = Callable[[torch.Tensor], list[torch.Tensor]]  # pictures → what a discriminator is told of them
 
@@ -73,6 +74,17 @@ class Options(Frozen):
         2.0,
         ge=0,
         description="How much more not being taken for a picture counts than pixels do, by gradient.",
+    )
+    borders: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the line along pictures' borders: convolutions see zeros beyond, and discriminators "
+        "look past it.",
+    )
+    still: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of what lies within staying as it was, pixel by pixel: to mend borders and nothing else.",
     )
     likeness: float = Field(
         0.0, ge=0, description="Weight of not being recognised; for squares that whole faces lie in."
@@ -154,10 +166,17 @@ class DecoderTask(nn.Module):
         if like < len(shown):
             figures["kept"] = self._recoloured(latents[like:], shown[like:])
             loss = loss + figures["kept"]
+        if options.borders:
+            figures["borders"] = _line(shown)
+            loss = loss + options.borders * figures["borders"]
+        if options.still:
+            figures["still"] = F.l1_loss(_within(shown), _within(self._before(latents)))
+            loss = loss + options.still * figures["still"]
         places = self._prepared.keypoints[chosen] - self._latent * corners[:, None]
-        fooling, telling, right = _contest(_trembling, self.judge, shown, pictures)
-        loss = loss + options.realism * fooling + telling
-        figures |= {"telling": telling, "right": right}
+        if options.realism:
+            fooling, telling, right = _contest(_trembling, self.judge, shown, pictures)
+            loss = loss + options.realism * fooling + telling
+            figures |= {"telling": telling, "right": right}
         if options.lifelike:
             look = partial(self.face_judge.look, places=places)
             fooling, telling, right = _contest(look, self.face_judge, shown, pictures)
@@ -239,10 +258,13 @@ class DecoderTask(nn.Module):
 
     def _recoloured(self, latents: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
         """How far what is shown is from the colours that the decoder of before gave."""
-        with torch.no_grad():
-            before = self.before.decode(latents / self.before.config.scaling_factor).sample
         part = self._latent // COARSE
-        return F.l1_loss(F.avg_pool2d(shown, part), F.avg_pool2d(before, part))
+        return F.l1_loss(F.avg_pool2d(shown, part), F.avg_pool2d(self._before(latents), part))
+
+    @torch.no_grad()
+    def _before(self, latents: torch.Tensor) -> torch.Tensor:
+        """What the decoder of before gave."""
+        return self.before.decode(latents / self.before.config.scaling_factor).sample
 
 
 def _contest(
@@ -259,6 +281,17 @@ def _contest(
     # As long as the gradient of pixels; of a judge that cannot tell there is nothing to learn.
     size = (2 * right - 1).clamp(min=0) / (len(shown) * shown[0].numel() ** 0.5)
     return pulled(shown, better, size), hinge(real, made), right
+
+
+def _line(shown: torch.Tensor) -> torch.Tensor:
+    """How far the rims of (b, 3, h, w) pictures are from the pixels beside them."""
+    sides = (shown, shown.flip(2), shown.transpose(2, 3), shown.transpose(2, 3).flip(2))
+    apart = [(each[:, :, :RIM] - each[:, :, RIM : RIM + 1].detach()).abs().mean() for each in sides]
+    return torch.stack(apart).mean()
+
+
+def _within(shown: torch.Tensor) -> torch.Tensor:
+    return shown[..., RIM:-RIM, RIM:-RIM]
 
 
 def _trembling(pictures: torch.Tensor) -> list[torch.Tensor]:

@@ -111,7 +111,7 @@ class TwinsTask(nn.Module):
 
     name = "twins"
     stays = ("before.", "read_before.")
-    paces: ClassVar = {"denoiser.text_encoder.": 2.0}
+    paces: ClassVar = {"denoiser.text_encoder.": 4.0}
 
     def __init__(
         self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
@@ -153,7 +153,12 @@ class TwinsTask(nn.Module):
         foretold = self._foretelling.apart(some, [self._in_full(pair) for pair in some])
         spread = differing.square().mean(dim=(0, 2, 3)) + LEAST_APART
         self.register_buffer("_spread", spread[:, None, None], persistent=False)
-        self._chance, self._foreseen = float(spread.mean()), float(foretold.square().mean()) + LEAST_APART
+        # Words tell of brightness and colours, where twins differ most: not of what is fine, where all is by chance.
+        self._usual = {"twins": spread, "words": foretold.square()}
+        if options.presets:
+            with torch.random.fork_rng(devices=[]):
+                self._usual["styled"] = self._in_presets(some)[1].square()
+        self._usual = {kind: float(size.mean()) + LEAST_APART for kind, size in self._usual.items()}
 
     def _open_guide(self, bundle: Path) -> MapConditions:
         if not bundles.open_bundle(bundle).has(UNION):
@@ -187,10 +192,9 @@ class TwinsTask(nn.Module):
         if random.random() < self._options.kept:
             kept = self._kept(pairs, strengths)
             return {"loss": self._options.keeping * kept, "kept": kept}
-        # Words tell of brightness and colours, where twins differ most: not of what is fine, where all is by chance.
-        kind, usual = "words", self._foreseen
+        kind = "words"
         if random.random() >= self._options.foretold:
-            kind, usual = "twins", self._chance
+            kind = "twins"
         elif random.random() < self._options.presets:
             kind = "styled"
         if kind == "styled":
@@ -199,7 +203,7 @@ class TwinsTask(nn.Module):
             told = [(self._caption(one), self._caption(other)) for one, other in pairs]
             wanted = self._apart(pairs) if kind == "twins" else self._foretelling.apart(pairs, told)
         wrong, common = self._differing(pairs, told, self._options.louder * wanted, strengths)
-        wrong = wrong / usual
+        wrong = wrong / self._usual[kind]
         return {"loss": wrong + self._options.keeping * common, kind: wrong, "common": common}
 
     def _apart(self, pairs: np.ndarray) -> torch.Tensor:
