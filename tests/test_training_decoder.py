@@ -208,12 +208,12 @@ def test_borders_are_mended_alone(prepared, tmp_path):
     latents, _ = task._latents(task._chosen)
     with torch.no_grad():
         was = task.denoiser.pixels(latents)
-    settings = QUICK.model_copy(update={"steps": 80, "sheet_every": 0, "learning_rate": 2e-3})
+    settings = QUICK.model_copy(update={"steps": 80, "sheet_every": 0})
     *_, told = train(task, settings, tmp_path / "run", bundle)
     assert set(told.figures) == {"loss", "kept", "borders", "still", "gradient"}
     with torch.no_grad():
         now = task.denoiser.pixels(latents)
-    assert decoder._line(now) < 0.7 * decoder._line(was)
+    assert decoder._line(now) < 0.75 * decoder._line(was)
     assert (decoder._within(now) - decoder._within(was)).abs().mean() < 0.7 * decoder._line(was)
 
 
