@@ -153,7 +153,7 @@ def test_words_that_it_never_met_or_hardly_follows_are_told(engine, strangers):
     in_park = request.replace(prompt="a woman in a park")
     assert engine.generate(in_park).notes == []
     [note] = engine.generate(in_park.replace(style="Neon")).notes
-    assert "“park” in a style" in note and "without one" in note
+    assert "In a style" in note and "“park” faintly" in note and "without one" in note
     assert engine.generate(request.replace(prompt="a woman, oil painting", style="Neon")).notes == []
 
 
@@ -161,13 +161,15 @@ def test_words_that_it_never_met_or_hardly_follows_are_told(engine, strangers):
 def corners(engine, strangers):
     """What is asked for → the mean colour of both upper corners, where no face is, of some pictures."""
 
-    def seen(words: str) -> np.ndarray:
+    def seen(words: str, style: str | None = None) -> np.ndarray:
         made = []
         for number in range(4):
             face = Face(
                 *(strangers[name][number].astype(np.float32) for name in ("shown", "keypoints", "boxes"))
             )
-            request = Request(people=[Person(references=[face])], prompt=f"a person, {words}", seed=number)
+            request = Request(
+                people=[Person(references=[face])], prompt=f"a person, {words}", style=style, seed=number
+            )
             picture = np.asarray(engine.generate(request).images[0], np.float32)
             side = len(picture) // 6
             made.append(
@@ -190,3 +192,11 @@ def test_words_choose_where_somebody_is(corners):
 def test_words_choose_hair(corners):
     blonde, black = corners("with long blonde hair"), corners("with long black hair")
     assert blonde.mean() > black.mean() + 30
+
+
+def test_in_the_style_that_the_page_begins_with_words_choose_something_too(corners):
+    garden, snow, night = (corners(words, "Watercolor") for words in ("in a garden", "in the snow", "at night"))
+    assert garden[1] > max(garden[0], garden[2]) + 8, "green"
+    assert snow.mean() > night.mean() + 25
+    blonde, black = (corners(f"with {colour} hair", "Watercolor") for colour in ("blonde", "black"))
+    assert blonde.mean() > black.mean() + 5

@@ -75,7 +75,7 @@ class Trained(BaseModel):
 
     `on`: what they saw, as in “trained on …”; `gives`: what to expect, as in “a face becomes …”; `command`, `date`,
     `commit`: how to do it again. `words_miss`: groups of words that were measured to change hardly anything;
-    `words_miss_in_styles`: those that do so where a style preset is asked for.
+    `words_miss_in_styles`: those that change little where a style preset is asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
