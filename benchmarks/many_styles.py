@@ -1,5 +1,5 @@
-"""README's figures: people whose photos come with installed packages, in several styles, or by several words;
-by a bundle's own defaults.
+"""README's figures: people whose photos come with installed packages, in several styles, or by several words without
+a style and in one; by a bundle's own defaults.
 
 python -m benchmarks.many_styles OUT.webp [--words] [--bundle BUNDLE] [PHOTO …]      # a minute on two cores
 """
@@ -14,14 +14,16 @@ from instantid import Engine, Person, Request
 from instantid.training.sheets import lay_out
 
 STYLES = ("", "Classic Black and White", "Oil Portrait", "Watercolor", "Pencil Sketch", "Ukiyo-e", "Neon")
-WORDS = ("with blonde hair", "with black hair", "in a garden", "in the snow", "at sunset", "at night")
+WORDS = ("with black hair", "in a garden", "in the snow", "at night")
+WORDS_STYLE = "Watercolor"  # where the page begins
 GAP, LABEL = 4, 18
 Column = tuple[str, str, str]  # what stands above it, prompt, style
 PROMPT = "a photo of a person"
 IN_STYLES: list[Column] = [(style or "no style", PROMPT, style) for style in STYLES]
 IN_WORDS: list[Column] = [
-    ("nothing more", PROMPT, ""),
     *((words, f"{PROMPT}, {words}", "") for words in WORDS),
+    (WORDS_STYLE, PROMPT, WORDS_STYLE),
+    *((f"{WORDS_STYLE}, {words}", f"{PROMPT}, {words}", WORDS_STYLE) for words in WORDS),
 ]
 
 

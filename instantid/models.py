@@ -73,7 +73,9 @@ class Models:
         if hardly := _listed(shown(prompt, self.bundle.trained.words_miss)):
             notes.append(f"This small model knows {hardly}, but hardly paints it.")
         if in_style and (lost := _listed(shown(prompt, self.bundle.trained.words_miss_in_styles))):
-            notes.append(f"In a style this small model paints {lost} faintly, if at all; without one it does.")
+            notes.append(
+                f"In a style this small model paints {lost} faintly, if at all; without one it does."
+            )
         return notes
 
     def lay(

@@ -21,7 +21,8 @@ from instantid.training.people import words
 from instantid.training.prepared import Example, Prepared, write_piece
 from instantid.training.settings import Settings
 from instantid.training.twin_foretelling import TwinForetelling
-from instantid.training.twins import Options, TwinsTask, twins_of
+from instantid.training.twin_pairs import twins_of
+from instantid.training.twins import Options, TwinsTask
 
 UNET = "base/unet/diffusion_pytorch_model.safetensors"
 READER = "base/text_encoder/model.safetensors"

@@ -76,7 +76,7 @@ def _things(record: Mapping) -> list[tuple[str, str]]:
         things.append(("hair", colour))
     if _is_coloured(kind):
         things.append(("place", words.colour_name(place["colours"][0])))
-    if figure["clothes"] and (dye := words.colour_in(figure["clothes"], words.COLOURS)):
+    if (worn := figure.get("clothes")) and (dye := words.colour_in(worn, words.COLOURS)):
         things.append(("clothes", dye))
     if seen["glasses"]:
         things.append(("glasses", "glasses"))
@@ -86,7 +86,7 @@ def _things(record: Mapping) -> list[tuple[str, str]]:
 def phrases_of(record: Mapping) -> dict[str, tuple[str, ...]]:
     """What captions say of each group, in one of these ways."""
     [figure, *_], place = record["figures"], record["background"]
-    seen, worn = figure["attributes"], figure["clothes"]
+    seen, worn = figure["attributes"], figure.get("clothes")
     colour = words.colour_name(place["colours"][0])
     return {
         "hair": (seen["hair"],) if seen["hair"] else tuple(words.HATS.values()),

@@ -17,12 +17,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import nn
 
 from .. import branches, bundles
 from ..errors import InvalidRequest
-from ..people import Frozen
 from ..styles import NO_STYLE, load_styles
 from .adapters import fitting_adapter, is_adapters, plain_unet
 from .adversarial import GUIDANCE, SAMPLER, STEPS
@@ -32,69 +30,18 @@ from .face_conditions import inside_faces, led, with_faces
 from .look_turning import LookTurning
 from .loop import Figures
 from .map_conditions import ALL_KINDS, Kinds, MapConditions, part_of
-from .people.looks import PHOTO
-from .people.twins import is_second
 from .prepared import Prepared, some_of
-from .settings import Share
 from .sheets import lay_out
 from .shown_faces import ShownFaces
 from .starts import write_base
 from .text_reading import TextReader
-from .twin_foretelling import TwinForetelling, phrases_of
+from .twin_foretelling import TwinForetelling
+from .twin_options import Options
+from .twin_pairs import brief_caption, scenes_of, twins_of
 
 STRENGTHS = {(1.0, 1.0): 0.7, (1.0, 0.0): 0.1, (0.0, 1.0): 0.1, (0.0, 0.0): 0.1}  # of adapter and IdentityNet
-SPOKEN_OF = 0.4  # how often brief captions say something of hair, of the place and so on
-WITH = ("hair", "glasses")  # what one is “with”
 UNION = part_of(ALL_KINDS)
 MEASURED = 1000  # twins that tell how far such differ
-
-
-class Options(Frozen):
-    """Of the twins stage."""
-
-    kept: Share = Field(
-        0.25,
-        lt=1,
-        description="Share of batches in which what is made of other captions, and in later steps, stays as it was.",
-    )
-    foretold: Share = Field(
-        0.9,
-        description="Share of the other batches in which twins are to differ as captions foretell, not as they do.",
-    )
-    louder: float = Field(
-        1.0,
-        gt=0,
-        description="By how much more they are to differ in the first steps: the later ones take some back.",
-    )
-    second: Share = Field(
-        0.3,
-        description="How often they are asked in the second step: there it is still decided what is painted.",
-    )
-    keeping: float = Field(4.0, gt=0, description="Weight of what stays as it was, beside what words change.")
-    faces: float = Field(
-        1.0,
-        ge=1,
-        description="By how much more what stays as it was counts in a face, where people are known by little.",
-    )
-    presets: Share = Field(
-        0.4,
-        description="Of what is foretold, how often captions stand in a preset. Above 0, it needs data with looks.",
-    )
-    mapped: Share = Field(
-        0.3,
-        description="Of batches in which things stay as they were: how many are led by maps of the pictures, too, "
-        "through the bundle's Union ControlNet. Above 0, it needs one.",
-    )
-    teacher: str = Field(
-        "",
-        description="Bundle whose UNet and first text encoder say what stays; empty: the one that is begun with. "
-        "Where words cost something when they were learned, the one from before then can tell what.",
-    )
-    other_view: Share = Field(0.5, description="How often the embedding is of other pictures of the person.")
-    styled: Share = Field(0.5, description="Of captions that change nothing: how many ask for a preset.")
-    brief: Share = Field(
-        0.5, description="How often captions are as short as prompts are, and else as long as they can be."
-    )
 
 
 class TwinsTask(nn.Module):
@@ -131,7 +78,7 @@ class TwinsTask(nn.Module):
         # What it makes of “a blue wall” is much like what it makes of “a blue dress”; the UNet alone learns slowly.
         denoiser.text_encoder.requires_grad_(True)
         self._faces = ShownFaces(prepared, options.other_view, references=4)
-        self._twins, self._shown = twins_of(prepared, chosen), _scenes_of(prepared, shown)
+        self._twins, self._shown = twins_of(prepared, chosen), scenes_of(prepared, shown)
         if not len(self._twins):
             raise InvalidRequest(
                 f"{prepared.folder} holds no twins, of which this stage learns words. Make some: "
@@ -357,37 +304,3 @@ class TwinsTask(nn.Module):
         """Write base/unet and base/text_encoder."""
         denoiser = self.denoiser
         write_base(bundle, {"unet": plain_unet(denoiser.unet), "text_encoder": denoiser.text_encoder})
-
-
-def twins_of(prepared: Prepared, chosen: np.ndarray) -> np.ndarray:
-    """(n, 2) pictures, of which each two are twins; without those in whose first no face was found."""
-    firsts: dict[str, int] = {}
-    seconds: dict[str, int] = {}
-    for i in chosen.tolist():
-        record = prepared.records[i]
-        if "twin" in record and record["look"] == PHOTO:
-            place = seconds if is_second(record) else firsts
-            place[record["twin"]] = i
-    pairs = [(i, seconds[scene]) for scene, i in firsts.items() if scene in seconds and prepared.found[i]]
-    return np.array(pairs, np.int64).reshape(-1, 2)
-
-
-def brief_caption(record: dict) -> str:
-    """The subject and some of what there is to be said of it, in any order: as people write prompts."""
-    said = []
-    for group, phrases in phrases_of(record).items():
-        phrase = phrases[int(torch.randint(len(phrases), ()))] if phrases else ""
-        if phrase and float(torch.rand(())) < SPOKEN_OF:
-            said.append(f"with {phrase}" if group in WITH else phrase)
-    joints = [(" ", ", ")[int(torch.randint(2, ()))] for _ in said]
-    parts = [joint + said[i] for joint, i in zip(joints, torch.randperm(len(said)).tolist(), strict=True)]
-    subject = record["captions"]["terse"].removesuffix(", photo")
-    return subject + "".join(parts)
-
-
-def _scenes_of(prepared: Prepared, shown: np.ndarray) -> np.ndarray:
-    """The twins, (n, 2), of which these pictures are one or the other."""
-    scenes = {prepared.records[i].get("twin") for i in shown.tolist()} - {None}
-    return twins_of(
-        prepared, np.array([i for i, record in enumerate(prepared.records) if record.get("twin") in scenes])
-    )
