@@ -188,8 +188,8 @@ def test_what_is_made_keeps_its_colours(bundle, prepared):
     task = make_task(bundle, prepared, crop=0)
     latents = task._true(task._chosen[:2])
     shown = task.denoiser.pixels(latents).detach()
-    assert task._recoloured(latents, shown) < 1e-6
-    assert float(task._recoloured(latents, shown + 0.25)) == pytest.approx(0.25, abs=1e-4)
+    assert task._recoloured(shown, task._before(latents)) < 1e-6
+    assert float(task._recoloured(shown + 0.25, task._before(latents))) == pytest.approx(0.25, abs=1e-4)
 
 
 def test_whose_faces_are_to_be_recognised_must_be_known(prepared, tmp_path):

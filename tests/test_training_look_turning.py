@@ -7,6 +7,7 @@ import torch
 from instantid.people import Face
 from instantid.training.look_turning import FEWEST, LookTurning
 from instantid.training.prepared import Example, Prepared, encode_latents, write_piece
+from instantid.training.shown_faces import ShownFaces
 
 SCENES, SIDE, GRID = 60, 32, 4
 GREY = np.full((3, 3), 1 / 3, np.float32)
@@ -44,15 +45,19 @@ def _example(scene, look, squares):
     )
 
 
+def learned(prepared, chosen):
+    return LookTurning(prepared, chosen, ShownFaces(prepared, 0, references=1).photo_of)
+
+
 def test_it_knows_the_looks_that_are_seen_often_enough(prepared):
-    turning = LookTurning(prepared, np.arange(len(prepared)))
+    turning = learned(prepared, np.arange(len(prepared)))
     assert turning.looks == ["Grey", "Hall"] and len(turning) == 2
-    assert not LookTurning(prepared, np.arange(4 * (FEWEST - 1))), "too few of each"
-    assert not LookTurning(prepared, np.arange(0, len(prepared), 2)), "photos alone"
+    assert not learned(prepared, np.arange(4 * (FEWEST - 1))), "too few of each"
+    assert not learned(prepared, np.arange(0, len(prepared), 2)), "photos alone"
 
 
 def test_differences_turn_as_the_look_does(prepared):
-    turning = LookTurning(prepared, np.arange(len(prepared)))
+    turning = learned(prepared, np.arange(len(prepared)))
     red = torch.zeros(2, 3, GRID, GRID)
     red[:, 0] = 0.6
     grey, hall = turning.turned(red, ["Grey", "Hall"])
@@ -64,7 +69,7 @@ def test_differences_turn_as_the_look_does(prepared):
 
 
 def test_none_stays_none_and_twice_is_twice(prepared):
-    turning = LookTurning(prepared, np.arange(len(prepared)))
+    turning = learned(prepared, np.arange(len(prepared)))
     drawn = torch.randn(3, 3, GRID, GRID)
     looks = ["Hall", "Grey", "Hall"]
     assert not turning.turned(torch.zeros_like(drawn), looks).any()

@@ -16,25 +16,23 @@ from typing import ClassVar
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
 from .. import branches, bundles
 from ..errors import InvalidRequest
-from ..people import Frozen
 from .adapters import fitting_adapter
 from .adversarial import pulled
 from .autoencoder import as_tensor, hinge, patch_discriminator, unlike
 from .base import drawn_caption
 from .conditions import Conditions
+from .decoder_options import Options
 from .denoising import Denoiser
 from .face_conditions import led
 from .face_judge import FaceJudge
 from .loop import Figures
 from .prepared import Prepared
 from .recognition import Recognition
-from .settings import Share
 from .sheets import lay_out
 from .starts import write_base
 from .widening import widened
@@ -48,52 +46,6 @@ COARSE = 2  # of a latent's side: the mean colour of such parts is kept
 RIM = 2  # pixels about a picture, of which zeros beyond it make a dark line
 Make = Callable[[np.ndarray], torch.Tensor]  # pictures, by number → latents
 Look = Callable[[torch.Tensor], list[torch.Tensor]]  # pictures → what a discriminator is told of them
-
-
-class Options(Frozen):
-    """Of the decoder's stage."""
-
-    coarsest: int = Field(
-        0,
-        ge=0,
-        description="Channels that the coarsest level is widened to, before anything is learned; 0: as it is.",
-    )
-    once: bool = Field(
-        False,
-        description="What is made for a picture is kept: memory instead of time, which CPUs are short of. Else it is "
-        "made anew each time.",
-    )
-    crop: int = Field(64, ge=0, description="Side of the squares about faces that are learned from; 0: all.")
-    real: Share = Field(0.25, description="Share of a batch that is latents of real pictures.")
-    near: Share = Field(
-        0.375, description="Share that is made out of noisy real ones. The rest is made of noise."
-    )
-    edges: float = Field(1.0, description="Weight of differences between edges, at three scales.")
-    colours: float = Field(0.5, description="Weight of differences in hue.")
-    realism: float = Field(
-        2.0,
-        ge=0,
-        description="How much more not being taken for a picture counts than pixels do, by gradient.",
-    )
-    borders: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of the line along pictures' borders: convolutions see zeros beyond, and discriminators "
-        "look past it.",
-    )
-    still: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of what lies within staying as it was, pixel by pixel: to mend borders and nothing else.",
-    )
-    likeness: float = Field(
-        0.0, ge=0, description="Weight of not being recognised; for squares that whole faces lie in."
-    )
-    lifelike: float = Field(
-        0.0,
-        ge=0,
-        description="As realism, of faces alone, by what the face model sees; for squares that whole faces lie in.",
-    )
 
 
 class DecoderTask(nn.Module):
@@ -163,14 +115,16 @@ class DecoderTask(nn.Module):
         figures, loss = {}, shown.new_zeros(())
         if like:
             loss, figures = unlike(shown[:like], pictures[:like], options.edges, options.colours)
+        compared = 0 if options.still else like  # the first that the decoder of before shows, too
+        before = self._before(latents[compared:]) if compared < len(shown) else None
         if like < len(shown):
-            figures["kept"] = self._recoloured(latents[like:], shown[like:])
+            figures["kept"] = self._recoloured(shown[like:], before[like - compared :])
             loss = loss + figures["kept"]
         if options.borders:
             figures["borders"] = _line(shown)
             loss = loss + options.borders * figures["borders"]
         if options.still:
-            figures["still"] = F.l1_loss(_within(shown), _within(self._before(latents)))
+            figures["still"] = F.l1_loss(_within(shown), _within(before))
             loss = loss + options.still * figures["still"]
         places = self._prepared.keypoints[chosen] - self._latent * corners[:, None]
         if options.realism:
@@ -256,10 +210,10 @@ class DecoderTask(nn.Module):
         corners = ((middles + beside) / self._latent - side / 2).round().astype(int)
         return corners.clip(0, self.denoiser.side - side)
 
-    def _recoloured(self, latents: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+    def _recoloured(self, shown: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
         """How far what is shown is from the colours that the decoder of before gave."""
         part = self._latent // COARSE
-        return F.l1_loss(F.avg_pool2d(shown, part), F.avg_pool2d(self._before(latents), part))
+        return F.l1_loss(F.avg_pool2d(shown, part), F.avg_pool2d(before, part))
 
     @torch.no_grad()
     def _before(self, latents: torch.Tensor) -> torch.Tensor:

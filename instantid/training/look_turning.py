@@ -4,10 +4,12 @@ Of each look there are a few pictures only. So it is taken for linear: one way o
 everywhere, and how much of it there is at each place.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
-from .people.looks import PHOTO
+from .face_regression import ridge
 from .prepared import Prepared
 
 MIXING_PRIOR = 300.0  # latents' places that speak for what all looks have in common
@@ -20,24 +22,20 @@ class LookTurning:
     """Turns how two photos differ into how the same two would in a look.
 
     Args:
-        chosen: which pictures of `prepared` to learn from. Those of a scene in other looks lie after its photo.
+        chosen: which pictures of `prepared` to learn from.
+        photo_of: a picture → the photo that it shows in another look, or itself.
     """
 
-    def __init__(self, prepared: Prepared, chosen: np.ndarray):
-        photos, drawn, photo = [], [], -1
-        for i in sorted(chosen.tolist()):
-            record = prepared.records[i]
-            if record["look"] == PHOTO:
-                photo = i
-            elif photo >= 0 and prepared.records[photo]["scene"] == record["scene"]:
-                photos.append(photo)
-                drawn.append(i)
+    def __init__(self, prepared: Prepared, chosen: np.ndarray, photo_of: Callable[[int], int]):
         self._mixings: dict[str, torch.Tensor] = {}
         self._gains: dict[str, torch.Tensor] = {}
-        names = np.array([prepared.records[i]["look"] for i in drawn], dtype=object)
-        looks = [look for look in dict.fromkeys(names) if (names == look).sum() >= FEWEST]
-        if looks:
-            self._learn(prepared.latents(photos), prepared.latents(drawn), names, looks)
+        drawn: dict[str, list[tuple[int, int]]] = {}
+        for i in chosen.tolist():
+            if (photo := photo_of(i)) != i:
+                drawn.setdefault(prepared.records[i]["look"], []).append((photo, i))
+        often = {look: np.array(pairs) for look, pairs in drawn.items() if len(pairs) >= FEWEST}
+        if often:
+            self._learn(prepared, often)
 
     def __len__(self) -> int:
         return len(self._mixings)
@@ -54,19 +52,20 @@ class LookTurning:
         )
         return gains[:, None] * torch.einsum("nchw,ncd->ndhw", differing, mixings)
 
-    def _learn(self, photos: np.ndarray, drawn: np.ndarray, names: np.ndarray, looks: list[str]) -> None:
-        known = photos.astype(np.float32) - photos.astype(np.float32).mean(axis=0)
-        wanted = drawn.astype(np.float32)
-        for look in looks:
-            wanted[names == look] -= wanted[names == look].mean(axis=0)
-        few = ~np.isin(names, looks)
-        wanted[few], known[few] = 0, 0
-        channels = known.shape[1]
-        usual = _mixing(known, wanted, np.zeros((channels, channels), np.float32), 1.0)
-        for look in looks:
-            of_it = names == look
-            x, y = known[of_it], wanted[of_it]
-            mixing = _mixing(x, y, usual, MIXING_PRIOR)
+    def _learn(self, prepared: Prepared, drawn: dict[str, np.ndarray]) -> None:
+        photos, shown = (
+            {look: prepared.latents(pairs[:, place]).astype(np.float32) for look, pairs in drawn.items()}
+            for place in (0, 1)
+        )
+        mean = np.concatenate(list(photos.values())).mean(axis=0)
+        known = {look: each - mean for look, each in photos.items()}
+        wanted = {look: each - each.mean(axis=0) for look, each in shown.items()}
+        every = (_channels(np.concatenate(list(each.values()))) for each in (known, wanted))
+        usual = _mixing(*every, 1.0)
+        for look in drawn:
+            x, y = known[look], wanted[look]
+            seen = _channels(x)
+            mixing = usual + _mixing(seen, _channels(y) - seen @ usual, MIXING_PRIOR)
             mixed = np.einsum("nchw,cd->ndhw", x, mixing)
             fits, size = (mixed * y).sum(axis=(0, 1)), np.square(mixed).sum(axis=(0, 1))
             prior = GAIN_PRIOR * size.mean() / len(x)
@@ -74,9 +73,11 @@ class LookTurning:
             self._mixings[look], self._gains[look] = torch.from_numpy(mixing), torch.from_numpy(gain)
 
 
-def _mixing(known: np.ndarray, wanted: np.ndarray, usual: np.ndarray, prior: float) -> np.ndarray:
-    """(c, c) from channels of (n, c, h, w) photos to those in a look; with less to go by, the more as usual."""
-    x, y = (each.transpose(0, 2, 3, 1).reshape(-1, each.shape[1]) for each in (known, wanted))
-    scale = prior * np.square(x).mean()
-    within = x.T @ x + scale * np.eye(x.shape[1], dtype=x.dtype)
-    return np.linalg.solve(within, x.T @ y + scale * usual)
+def _channels(latents: np.ndarray) -> np.ndarray:
+    """(n, c, h, w) → (n · h · w, c)."""
+    return latents.transpose(0, 2, 3, 1).reshape(-1, latents.shape[1])
+
+
+def _mixing(known: np.ndarray, wanted: np.ndarray, prior: float) -> np.ndarray:
+    """(c, c) from channels (m, c) of photos to those in a look, with so many places that speak for nothing."""
+    return ridge(known, wanted, prior * float(np.square(known).mean()))

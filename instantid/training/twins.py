@@ -53,7 +53,8 @@ class TwinsTask(nn.Module):
         shown: whose captions the sample sheet paints.
 
     Raises:
-        InvalidRequest: there are no twins, or the base predicts the noise.
+        InvalidRequest: there are no twins, or no looks or Union net where options ask for such; the teacher is built
+            otherwise; or the base predicts the noise.
     """
 
     name = "twins"
@@ -85,10 +86,8 @@ class TwinsTask(nn.Module):
                 "python -m instantid data make FOLDER --twins, then prepare them."
             )
         self._presets = {name: style for name, style in load_styles().items() if name != NO_STYLE}
-        self._foretelling, self._turning = (
-            TwinForetelling(prepared, self._twins),
-            LookTurning(prepared, chosen),
-        )
+        self._foretelling = TwinForetelling(prepared, self._twins)
+        self._turning = LookTurning(prepared, chosen, self._faces.photo_of)
         if options.presets and not self._turning:
             raise InvalidRequest(
                 f"{prepared.folder} shows no scene in the looks of presets, in which words are to do something, too. "
@@ -104,6 +103,7 @@ class TwinsTask(nn.Module):
         self._usual = {"twins": spread, "words": foretold.square()}
         if options.presets:
             with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # a run that goes on measures the same
                 self._usual["styled"] = self._in_presets(some)[1].square()
         self._usual = {kind: float(size.mean()) + LEAST_APART for kind, size in self._usual.items()}
 
@@ -160,7 +160,8 @@ class TwinsTask(nn.Module):
 
     def _in_presets(self, pairs: np.ndarray) -> tuple[list[tuple[str, str]], torch.Tensor]:
         """Brief captions of twins, each two in one preset; and how what they say is foretold to differ there."""
-        looks = random.choices(self._turning.looks, k=len(pairs))
+        known = self._turning.looks
+        looks = [known[i] for i in torch.randint(len(known), (len(pairs),))]
         brief = [tuple(brief_caption(self._prepared.records[i]) for i in pair) for pair in pairs]
         wanted = self._turning.turned(self._foretelling.apart(pairs, brief), looks)
         told = [
