@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -329,6 +330,23 @@ def test_other_weights_or_another_configuration_get_a_folder_of_their_own(tiny, 
     folders.append(opened(copy, cache).folder)
     assert len(set(folders)) == 3
     assert json.loads((folders[1] / config.relative_to(copy)).read_text())["steps_offset"] == 0
+
+
+def test_versions_that_nobody_opened_for_long_go_when_a_new_one_comes(copy, tmp_path):
+    cache, config = tmp_path / "cache", copy / "base" / "scheduler" / "scheduler_config.json"
+    told, folders, long_ago = json.loads(config.read_text()), [], time.time() - packed.UNUSED - 60
+    for offset in range(2):
+        config.write_text(json.dumps(told | {"steps_offset": offset}))
+        folders.append(opened(copy, cache).folder)
+    others = [cache / name for name in ("mini-untrained-v5", "copied-0123456789ab")]
+    for folder in others:
+        folder.mkdir()
+    for folder in (*folders, *others):
+        os.utime(folder, (long_ago, long_ago))
+    assert opened(copy, cache).folder == folders[1]
+    config.write_text(json.dumps(told | {"steps_offset": 2}))
+    new = opened(copy, cache).folder
+    assert {*cache.iterdir()} == {new, folders[1], *others}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

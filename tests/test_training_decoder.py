@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from instantid.errors import InstantIDError, InvalidRequest
 from instantid.training import decoder
-from instantid.training.adversarial import pulled
-from instantid.training.decoder import DecoderTask, Options, _contest
+from instantid.training.contest import contest, pulled
+from instantid.training.decoder import DecoderTask, Options
 from instantid.training.latents import mark
 from instantid.training.loop import train
 from instantid.training.settings import Settings
@@ -118,7 +118,7 @@ def test_squares_of_latents_and_pictures_lie_alike(opencv_folder, tmp_path, monk
     )
     monkeypatch.setattr(
         decoder,
-        "_contest",
+        "contest",
         lambda look, judge, shown, pictures: (
             asked.update(shown=shown, pictures=pictures) or [torch.zeros(()) for _ in range(3)]
         ),
@@ -176,7 +176,7 @@ def test_a_judge_that_cannot_tell_teaches_nothing():
     slopes = []
     for says in (1.0, -1.0):
         level = iter([0.0, says, -says])  # of what is made, of true pictures, of what is made
-        fooling, _, right = _contest(
+        fooling, _, right = contest(
             lambda seen: [seen], lambda seen, level=level: next(level) + seen * 1e-6, shown, pictures
         )
         slopes.append(float(torch.autograd.grad(fooling, shown)[0].norm()))

@@ -141,6 +141,31 @@ def test_gradients_reach_the_unet_through_what_is_painted(bundle, prepared):
     assert len(learned) > 50
 
 
+def test_faces_that_can_be_told_from_true_ones_teach_the_unet(bundle, prepared, monkeypatch):
+    task = make_task(bundle, prepared, with_base=True, text_encoder=False, painted=1.0, lifelike=2.0)
+    judge, asked = task.face_judge, [0, 1, 2, 3]
+    optimizer, right = torch.optim.Adam(judge.heads.parameters(), lr=2e-3), []
+    for _ in range(20):
+        lost, figures = task._painted(asked, (1.0, 1.0))
+        optimizer.zero_grad()
+        lost.backward()
+        optimizer.step()
+        right.append(float(figures["faces_right"]))
+    assert np.mean(right[-5:]) > 0.8
+    assert not any(weight.grad is not None for weight in judge.mixtures.parameters())
+    slopes = []
+    for lifelike in (0.0, 2.0):
+        monkeypatch.setattr(task, "_options", task._options.model_copy(update={"lifelike": lifelike}))
+        task.zero_grad()
+        torch.manual_seed(0)
+        random.seed(0)
+        task._painted(asked, (1.0, 1.0))[0].backward()
+        slopes.append(task.denoiser.unet.conv_in.weight.grad.clone())
+    without, with_it = slopes
+    assert (with_it - without).norm() > 0.5 * without.norm()
+    assert "faces_right" not in task._painted(asked, (1.0, 0.0))[1], "nobody said where faces are"
+
+
 def test_without_identitynet_faces_are_looked_for_in_what_is_painted(bundle, prepared, monkeypatch):
     """A detector says where; where there is no face yet, one is asked for where most are."""
     task = make_task(bundle, prepared, painted=1.0)

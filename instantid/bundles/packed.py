@@ -11,8 +11,11 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
+import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +29,7 @@ from .weight_files import WEIGHTS
 MANIFEST = "packed.json"
 FORMAT = 1
 LARGEST = 15 * 10**6  # bytes of one file: hosts of repositories begin to complain not far above
+UNUSED = 30 * 24 * 3600  # seconds after which what was unpacked of another version is taken away
 _HEADER = 200_000  # bytes kept free for a file's own list of tensors
 _SCALE = ".int8_scale"
 _SHARD = re.compile(r"(?P<stem>.+)\.packed-(?P<number>\d+)\.safetensors")
@@ -41,6 +45,7 @@ def is_packed(folder: Path) -> bool:
 
 def unpack(folder: Path, cache: Path) -> Path:
     """Make an ordinary bundle folder of a packed one, in `cache` (whole, or not at all), unless it is there already.
+    Then those of other versions go that nobody opened for `UNUSED` seconds.
 
     Files with 8-bit weights become float32, which numpy makes faster than half precision; others stay as they are.
 
@@ -53,6 +58,8 @@ def unpack(folder: Path, cache: Path) -> Path:
     """
     home = cache / f"{folder.name}-{_digest(folder)}"
     if (home / "bundle.json").is_file():
+        with suppress(OSError):  # a cache that may only be read
+            os.utime(home)
         return home
     weights = _listed(folder)
     try:
@@ -84,7 +91,17 @@ def unpack(folder: Path, cache: Path) -> Path:
             f"The bundle in {folder} cannot be unpacked to {home}: {error}. It needs four times its size "
             "there; XDG_CACHE_HOME chooses another place."
         ) from error
+    _clear(cache, folder.name)
     return home
+
+
+def _clear(cache: Path, name: str) -> None:
+    versions = (
+        each for each in cache.iterdir() if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}", each.name)
+    )
+    for version in versions:
+        if version.stat().st_mtime < time.time() - UNUSED:
+            shutil.rmtree(version, ignore_errors=True)
 
 
 def write_weights(arrays: Arrays, folder: Path, name: str, narrow: set[str]) -> None:

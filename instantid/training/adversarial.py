@@ -23,6 +23,7 @@ from .adapters import plain_unet
 from .beginnings import begin_controlnet
 from .bundle_file import set_defaults
 from .conditions import Conditions
+from .contest import pulled
 from .denoising import Denoiser
 from .face_conditions import keypoint_maps
 from .likeness import LikenessTask
@@ -133,7 +134,7 @@ class AdversarialTask(LikenessTask):
     """Learns to paint in a few steps what is taken for a picture, and for a picture of whom it should be of."""
 
     name, sampler = "adversarial", SAMPLER
-    paces: ClassVar = {"discriminator.": 8.0}
+    paces: ClassVar = {**LikenessTask.paces, "discriminator.": 8.0}
     stays = ("discriminator.backbone.",)
 
     def __init__(
@@ -222,9 +223,3 @@ class AdversarialTask(LikenessTask):
         size = 2 * denoiser.strength(at) / (len(latents) * latents[0].numel() ** 0.5)
         size = size * (2 * right - 1).clamp(min=0)
         return pulled(made, better, size), told, {"right": right, "fits": fits}
-
-
-def pulled(made: torch.Tensor, along: torch.Tensor, size: torch.Tensor | float) -> torch.Tensor:
-    """A loss of (b, c, h, w) whose gradient goes along this one, and is so long for each, (b, 1, 1, 1)."""
-    length = along.flatten(1).norm(dim=1)[:, None, None, None]
-    return (size * along / length.clamp(min=1e-12) * made).sum()

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 from .. import branches, bundles
 from ..errors import InvalidRequest
 from .adapters import fitting_adapter
-from .adversarial import pulled
-from .autoencoder import as_tensor, hinge, patch_discriminator, unlike
+from .autoencoder import as_tensor, patch_discriminator, unlike
 from .base import drawn_caption
 from .conditions import Conditions
+from .contest import contest
 from .decoder_options import Options
 from .denoising import Denoiser
 from .face_conditions import led
@@ -45,7 +45,6 @@ TOGETHER = 16  # pictures that latents are made of together, which are kept
 COARSE = 2  # of a latent's side: the mean colour of such parts is kept
 RIM = 2  # pixels about a picture, of which zeros beyond it make a dark line
 Make = Callable[[np.ndarray], torch.Tensor]  # pictures, by number → latents
-Look = Callable[[torch.Tensor], list[torch.Tensor]]  # pictures → what a discriminator is told of them
 
 
 class DecoderTask(nn.Module):
@@ -128,12 +127,12 @@ class DecoderTask(nn.Module):
             loss = loss + options.still * figures["still"]
         places = self._prepared.keypoints[chosen] - self._latent * corners[:, None]
         if options.realism:
-            fooling, telling, right = _contest(_trembling, self.judge, shown, pictures)
+            fooling, telling, right = contest(_trembling, self.judge, shown, pictures)
             loss = loss + options.realism * fooling + telling
             figures |= {"telling": telling, "right": right}
         if options.lifelike:
             look = partial(self.face_judge.look, places=places)
-            fooling, telling, right = _contest(look, self.face_judge, shown, pictures)
+            fooling, telling, right = contest(look, self.face_judge, shown, pictures)
             loss = loss + options.lifelike * fooling + telling
             figures |= {"faces_telling": telling, "faces_right": right}
         if options.likeness:
@@ -219,22 +218,6 @@ class DecoderTask(nn.Module):
     def _before(self, latents: torch.Tensor) -> torch.Tensor:
         """What the decoder of before gave."""
         return self.before.decode(latents / self.before.config.scaling_factor).sample
-
-
-def _contest(
-    look: Look, judge: nn.Module, shown: torch.Tensor, pictures: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What the decoder loses; what the discriminator does, and how often that is right."""
-    shown_alone = shown.detach().requires_grad_()
-    seen = look(shown_alone)
-    [better] = torch.autograd.grad(-judge(*seen).flatten(1).mean(dim=1).sum(), shown_alone)
-    with torch.no_grad():
-        seen_of_true = look(pictures)
-    real, made = judge(*seen_of_true).flatten(1), judge(*(each.detach() for each in seen)).flatten(1)
-    right = (real.mean(dim=1)[:, None] > made.mean(dim=1)).float().mean()
-    # As long as the gradient of pixels; of a judge that cannot tell there is nothing to learn.
-    size = (2 * right - 1).clamp(min=0) / (len(shown) * shown[0].numel() ** 0.5)
-    return pulled(shown, better, size), hinge(real, made), right
 
 
 def _line(shown: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,10 @@ model's likeness goes back through the last one: the identity loss of PuLID (240
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from itertools import compress
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,8 +20,11 @@ from torch.nn import functional as F
 
 from .. import bundles
 from . import identity
+from .autoencoder import as_tensor
+from .contest import contest
 from .denoising import Sampler
 from .face_conditions import led
+from .face_judge import FaceJudge
 from .identity import IdentityTask
 from .loop import Figures
 from .prepared import Prepared
@@ -47,6 +52,12 @@ class Options(identity.Options):
         description="Share of those painted who are nobody: between two people, and farther from the mean of all. "
         "For a model of rendered people: photos are farther from these than they from each other.",
     )
+    lifelike: float = Field(
+        0.0,
+        ge=0,
+        description="How much it counts, by gradient, that painted faces are not taken for true ones by what the "
+        "face model sees; beside not being recognised.",
+    )
     wording: float = Field(
         0.0, ge=0, description="Weight of not showing the caption, as the bundle's image encoder sees it."
     )
@@ -66,6 +77,7 @@ class LikenessTask(IdentityTask):
     """
 
     name = "likeness"
+    paces: ClassVar = {"face_judge.": 1.5}
     sampler: Sampler | None = None
     """What it paints by; None: what the bundle does, or Euler."""
 
@@ -75,6 +87,7 @@ class LikenessTask(IdentityTask):
         super().__init__(bundle, prepared, chosen, shown, options)
         self.recognition = Recognition(bundle, prepared, self._chosen)
         self._mean = self.recognition.known.mean(dim=0)
+        self.face_judge = FaceJudge(self.recognition.recogniser) if options.lifelike else None
         self._wording = None
         if options.wording:
             captions = [_in_full(prepared.records[i]) for i in self._chosen]
@@ -103,10 +116,25 @@ class LikenessTask(IdentityTask):
         places = None if alone else prepared.keypoints[chosen]
         unlike, found = self.recognition(made, faces, chosen, places)
         loss = options.likeness * unlike
+        if self.face_judge and not alone:
+            lost, judged = self._true_to_life(made, loss, chosen, places)
+            loss, found = loss + lost, found | judged
         if self._wording and told.any():
             missed, read = self._wording(made[told], list(compress(texts, told)))
             loss, found = loss + options.wording * missed, found | {"read": read}
         return loss, found
+
+    def _true_to_life(
+        self, made: torch.Tensor, unlike: torch.Tensor, chosen: np.ndarray, places: np.ndarray
+    ) -> tuple[torch.Tensor, Figures]:
+        """How little painted faces are taken for true ones, and what the discriminator loses."""
+        # By gradients, as in VQGAN (2012.09841, eq. 7): a discriminator's grow as it learns.
+        [slope] = torch.autograd.grad(unlike, made, retain_graph=True)
+        size = self._options.lifelike * slope.flatten(1).norm(dim=1)[:, None, None, None]
+        pictures = as_tensor(self._prepared.images(chosen)).to(made.device)
+        look = partial(self.face_judge.look, places=places)
+        fooling, telling, right = contest(look, self.face_judge, made, pictures, size)
+        return fooling + telling, {"faces_telling": telling.detach(), "faces_right": right}
 
     def _lead(
         self, chosen: np.ndarray, faces: torch.Tensor, texts: Sequence[str], *, net: bool = True
