@@ -70,12 +70,13 @@ class Models:
             notes.append(
                 f"This small model never met {never}: such words change little, and nothing as asked."
             )
+        less = []
         if hardly := _listed(shown(prompt, self.bundle.trained.words_miss)):
-            notes.append(f"This small model knows {hardly}, but hardly paints it.")
+            less.append(f"knows {hardly}, but hardly paints it")
         if in_style and (lost := _listed(shown(prompt, self.bundle.trained.words_miss_in_styles))):
-            notes.append(
-                f"In a style this small model paints {lost} faintly, if at all; without one it does."
-            )
+            less.append(f"paints {lost} faintly in a style, if at all; without one it does")
+        if less:
+            notes.append(f"This small model {', and '.join(less)}.")
         return notes
 
     def lay(

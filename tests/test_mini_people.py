@@ -153,7 +153,9 @@ def test_words_that_it_never_met_or_hardly_follows_are_told(engine, strangers):
     in_park = request.replace(prompt="a woman in a park")
     assert engine.generate(in_park).notes == []
     [note] = engine.generate(in_park.replace(style="Neon")).notes
-    assert "In a style" in note and "“park” faintly" in note and "without one" in note
+    assert "“park” faintly in a style" in note and "without one" in note
+    [both] = engine.generate(request.replace(prompt="a smiling woman in a park", style="Neon")).notes
+    assert "“smiling”, but hardly" in both and "“park” faintly" in both
     assert engine.generate(request.replace(prompt="a woman, oil painting", style="Neon")).notes == []
 
 

@@ -16,6 +16,8 @@ from instantid.engine import Engine
 from instantid.errors import InvalidRequest
 from instantid.mini import models
 from instantid.request import Face, Person, Request
+from instantid.training.beginnings import begin_controlnet
+from instantid.training.denoising import Denoiser
 from instantid.training.doubling import deepened, double, reading_twice_as_large, told_nothing_of_sizes
 
 
@@ -108,3 +110,7 @@ def test_a_doubled_bundle_paints_the_same_picture_larger(opencv_folder, tmp_path
     assert wide.images[0].size == (160, 96)
     with pytest.raises(InvalidRequest, match=r"multiples of 16; width is 136\. Take 128 or 144"):
         paint(engines[1], 2, width=136)
+    # A net that begins here, such as a discriminator's backbone, reads maps as large as pictures, too.
+    base = Denoiser(large)
+    begun = begin_controlnet(base.unet, base.vae).controlnet_cond_embedding
+    assert begun(torch.zeros(1, 3, 128, 128)).shape[-1] == base.side

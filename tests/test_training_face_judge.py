@@ -49,6 +49,20 @@ def test_it_learns_what_soft_faces_lack(finder, sharp_and_soft):
     assert not seen.grad[0, :, far].any(), "of the face alone"
 
 
+def test_the_inner_face_may_be_asked_for_alone(finder, sharp_and_soft):
+    pictures, places = sharp_and_soft
+    shares = []
+    for inner in (False, True):
+        torch.manual_seed(0)
+        judge = FaceJudge(Recogniser(finder.recognition_file), inner=inner)
+        seen = pictures.clone().requires_grad_()
+        judge(*judge.look(seen, places)).square().mean().backward()
+        energy, (left, right) = seen.grad.square(), places[0, :2]
+        above = int(min(left[1], right[1]) - 0.6 * (right[0] - left[0]))  # where hair begins
+        shares.append(float(energy[:, :, :above].sum() / energy.sum()))
+    assert shares[1] < 0.3 * shares[0]
+
+
 def test_the_face_model_is_the_bundles_and_none_of_a_runs(finder):
     recogniser = Recogniser(finder.recognition_file)
     names = {name.split(".")[0] for name, _ in FaceJudge(recogniser).named_parameters()}

@@ -102,7 +102,8 @@ def map_channels(vae_levels: int, width: int) -> tuple[int, ...]:
         width: of the UNet's first level. Beside a narrow one the published way in would cost more than all the rest.
     """
     channels = (16, 32, 96, 256) if width >= 320 else (8, 16, 32, 64)
-    return channels[:vae_levels]
+    finer = (channels[0],) * max(0, vae_levels - len(channels))
+    return (*finer, *channels)[:vae_levels]
 
 
 def controlnet(unet: UNet2DConditionModel, sizes: Sizes) -> ControlNetModel:

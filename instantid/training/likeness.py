@@ -87,7 +87,7 @@ class LikenessTask(IdentityTask):
         super().__init__(bundle, prepared, chosen, shown, options)
         self.recognition = Recognition(bundle, prepared, self._chosen)
         self._mean = self.recognition.known.mean(dim=0)
-        self.face_judge = FaceJudge(self.recognition.recogniser) if options.lifelike else None
+        self.face_judge = FaceJudge(self.recognition.recogniser, inner=True) if options.lifelike else None
         self._wording = None
         if options.wording:
             captions = [_in_full(prepared.records[i]) for i in self._chosen]

@@ -45,7 +45,16 @@ const face = i => {
   if (entry?.view) return viewed(entry.view, entry.place);
   return props.faces[i].map(([x, y]) => [x * width, y * height]);
 };
-const by_hand = points => ({points: points.map(([x, y]) => [x / width, y / height])});
+const by_hand = points => ({points: points.map(([x, y]) => [x / width, y / height]), shape: width / height});
+const sides = shape => shape > 1 ? [LONG, LONG / shape] : [LONG * shape, LONG];
+// On a canvas of another shape the five points stay as they are to each other: parts of it would squeeze them.
+const unsqueezed = entry => {
+  if (!entry?.points || !entry.shape || Math.abs(entry.shape * height / width - 1) < 1e-3) return entry;
+  const [w, h] = sides(entry.shape), scale = Math.min(width, height) / Math.min(w, h);
+  const points = entry.points.map(([x, y]) => [x * w, y * h]), [cx, cy] = mean(...points);
+  return by_hand(points.map(([x, y]) =>
+    [cx / w * width + scale * (x - cx), cy / h * height + scale * (y - cy)]));
+};
 const placed = (view, i) => {
   const {centre, size} = frame(i);
   return {view, place: {x: clamp(centre[0] / width, 0, 1), y: clamp(centre[1] / height, 0, 1),
@@ -167,6 +176,9 @@ const draw = () => {
   const [w, h] = props.canvas;
   width = LONG * w / Math.max(w, h);
   height = LONG * h / Math.max(w, h);
+  const kept = entries.map(unsqueezed), turned = kept.some((entry, i) => entry !== entries[i]);
+  entries = kept;
+  if (turned) keep();
   draw_chips();
   stage.setAttribute('viewBox', `0 0 ${width} ${height}`);
   stage.style.aspectRatio = `${width} / ${height}`;

@@ -16,7 +16,8 @@ def keypoint_editor(stage: Stage) -> gr.HTML:
     """The editor, for `stage.count` people.
 
     Its value is a list with one entry per person: None (as the photos have it), or
-    {"view": a View's name, "place": {"x", "y", "size"}}, or {"points": five [x, y]}, in parts of the canvas.
+    {"view": a View's name, "place": {"x", "y", "size"}}, or {"points": five [x, y]}, in parts of the canvas,
+    beside whose "shape", width by height, that is known while it changes.
     """
     return build_stage("keypoint_editor", [], stage, views=_views(), names=list(POINTS))
 

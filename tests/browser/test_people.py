@@ -189,6 +189,23 @@ def test_a_dragged_face_moves_as_a_whole(visit, engine, photos):
     np.testing.assert_allclose(moved, np.tile((-0.1, 0.1), (5, 1)), atol=0.01)
 
 
+def test_a_face_placed_by_hand_is_not_squeezed_by_another_shape(visit, engine, photos, tmp_path):
+    wide_photo = tmp_path / "wide.png"
+    Image.new("RGB", (640, 320), "white").save(wide_photo)
+    page = visit()
+    driver.upload_face(page, photos["face"])
+    editor = open_places(page)
+    editor.locator(".chosen [data-point='0']").focus()
+    page.keyboard.press("ArrowRight")
+    square = np.array(run(page, engine).people[0].keypoints)
+    driver.upload_pose(page, wide_photo)
+    expect(editor.locator("svg")).to_have_attribute("viewBox", "0 0 1000 500")
+    wide = np.array(run(page, engine).people[0].keypoints)
+    np.testing.assert_allclose(wide.mean(axis=0), square.mean(axis=0), atol=1e-3)
+    apart = square - square.mean(axis=0)
+    np.testing.assert_allclose(wide - wide.mean(axis=0), apart * (0.5, 1), atol=1e-3)
+
+
 def test_the_pose_photos_faces_are_taken_from_left_to_right(visit, engine, photos):
     page = visit()
     driver.upload_face(page, photos["face"])
