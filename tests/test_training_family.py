@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from small_family import SIZES
 
 from instantid import Engine, Person, Request, bundles, mini
+from instantid.adapter_file import read_adapter
 from instantid.errors import InvalidRequest
 from instantid.training import family, runs, several
+from instantid.training.blending import blend
 from instantid.training.checkpoints import TrainingFailed, steps_done
 from instantid.training.people.orders import read_order
 from instantid.training.prepared import Prepared
@@ -121,6 +124,40 @@ def test_a_stage_may_come_twice_under_another_name(plan, tmp_path):
         family.Plan(**plan.model_dump() | {"stages": twice[:1] * 2})
 
 
+def test_weights_half_way_may_be_gone_on_with(plan, tmp_path, monkeypatch):
+    def weights(folder) -> list[dict]:
+        bundle = bundles.open_bundle(folder)
+        net = load_file(bundle.require("identitynet") / "diffusion_pytorch_model.safetensors")
+        return [net, *read_adapter(bundle.require("identity_adapter")).values()]
+
+    half = [
+        {"stage": "identity", "settings": QUICK, "options": {"fresh": False}, "blended": 0.5},
+        {"stage": "base", "settings": QUICK},
+    ]
+    half, folder = family.Plan(**plan.model_dump() | {"stages": half}), tmp_path / "work"
+    finished = family.train_family(half, folder, device="cpu")
+    all_three = (plan.start, folder / "identity" / "bundle", finished)
+    moved = 0.0
+    for old, new, between in zip(*map(weights, all_three), strict=True):
+        for name, weight in between.items():
+            assert torch.allclose(weight, (old[name] + new[name]) / 2, atol=1e-6), name
+            moved += float((new[name] - old[name]).abs().sum())
+    assert moved > 0
+    monkeypatch.setattr(family, "blend", lambda *_: pytest.fail("it was blended before"))
+    assert family.train_family(half, folder, device="cpu") == finished
+    with pytest.raises(ValueError, match="half-way from nothing"):
+        family.Plan(**half.model_dump() | {"start": "new:small"})
+
+
+def test_weights_in_another_layout_are_not_blended(plan, tmp_path):
+    other = mini.build(tmp_path / "other", mini.TINY, faces=FACES)
+    for file in list((other / "base").rglob("*.safetensors")):
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    with pytest.raises(InvalidRequest, match=r"There is no .*safetensors"):
+        blend(bundles.open_bundle(other), bundles.open_bundle(plan.start), 0.5, tmp_path / "between")
+    assert not (tmp_path / "between").exists()
+
+
 def test_several_processes_learn_what_one_would(plan, tmp_path):
     told = []
     stage = plan.stages[0].model_copy(update={"settings": Settings(**QUICK | {"log_every": 1})})
@@ -162,7 +199,7 @@ def test_without_the_identity_stage_there_is_nothing_to_pack(plan, tmp_path):
         )
 
 
-@pytest.mark.parametrize("name", ["small", "further", "large"])
+@pytest.mark.parametrize("name", ["small", "further", "large", "twins", "lifelike"])
 def test_the_plans_that_come_along_are_right(name):
     plan = family.read_plan(name)
     assert plan.start in (*runs.NEW, "mini")
@@ -189,7 +226,7 @@ def test_a_plan_may_be_tried_small():
 
 
 def test_an_unknown_plan_names_those_there_are():
-    with pytest.raises(InvalidRequest, match="further, large, small"):
+    with pytest.raises(InvalidRequest, match="further, large, lifelike, small"):
         family.read_plan("huge")
 
 

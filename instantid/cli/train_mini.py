@@ -16,8 +16,8 @@ def mini(
     plan: Annotated[
         str,
         typer.Option(
-            help="small (128 pixels, for a CPU), double (goes on with what that gave: 256), further (with the mini "
-            "that comes along), large (256, for a GPU), or a YAML file."
+            help="small (128 pixels, for a CPU), double (goes on with what that gave: 256), further, twins (words), "
+            "lifelike (faces; all three with the mini that comes along), large (256, for a GPU), or a YAML file."
         ),
     ] = "small",
     start: Annotated[

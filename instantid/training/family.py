@@ -16,6 +16,7 @@ from ..bundles import Trained
 from ..errors import InvalidRequest
 from ..people import STRENGTHS, Frozen, Strength
 from . import latents, preparing, runs
+from .blending import blend
 from .bundle_file import set_defaults
 from .checkpoints import hours, steps_done
 from .doubling import double
@@ -51,6 +52,13 @@ class StagePlan(Frozen):
     called: str | None = Field(None, description="Its folder's name, where a plan has the same stage twice.")
     settings: Settings = Settings()
     options: dict[str, Any] = Field({}, description="Of the stage.")
+    blended: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="How much of the way, from what the plan began with to what this stage came to, those weights "
+        "lie that are gone on with: of what learning costs there is less half-way.",
+    )
 
     @property
     def name(self) -> str:
@@ -88,6 +96,10 @@ class Plan(Frozen):
         names = [stage.name for stage in self.stages]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{min(twice)} is there twice: give each a folder of its own by called: …")
+        if self.start.startswith("new:") and any(stage.blended < 1 for stage in self.stages):
+            raise ValueError(
+                "half-way from nothing is nothing: blended is for plans that begin with a bundle"
+            )
         return self
 
     def scaled(self, share: float) -> "Plan":
@@ -152,10 +164,12 @@ def train_family(
     """
     until = time.monotonic() + 60 * minutes
     prepared = _data(plan, folder, device, workers, tell)
-    source = plan.start
+    source = begun = plan.start
     if plan.double:
         doubled = folder / "doubled"
-        source = str(doubled if doubled.exists() else double(loading.open_bundle(plan.start), doubled))
+        source = begun = str(
+            doubled if doubled.exists() else double(loading.open_bundle(plan.start), doubled)
+        )
     for stage in plan.stages:
         run = _run(plan, stage, folder, source, device, until)
         usual = {} if plan.strengths is None else dict.fromkeys(STRENGTHS, plan.strengths)
@@ -166,8 +180,20 @@ def train_family(
             tell(line)
         if steps_done(run.out) < run.settings.steps:
             return None
-        source = str(run.out / "bundle")
+        source = str(_outcome(stage, folder))
+        if not Path(source).exists():
+            blend(
+                loading.open_bundle(begun),
+                bundles.open_bundle(run.out / "bundle"),
+                stage.blended,
+                Path(source),
+            )
     return Path(source)
+
+
+def _outcome(stage: StagePlan, folder: Path) -> Path:
+    """The bundle that is gone on with."""
+    return folder / stage.name / ("bundle" if stage.blended == 1 else "blended")
 
 
 def _data(plan: Plan, folder: Path, device: str, workers: int, tell: Tell) -> Prepared:
@@ -240,7 +266,7 @@ def pack_family(
         raise NothingToPack(
             f"The identity stage of {folder} is not done: go on with python -m instantid train mini {folder}"
         )
-    bundle = bundles.open_bundle(folder / done[-1].name / "bundle")
+    bundle = bundles.open_bundle(_outcome(done[-1], folder))
     idle = [part for stage, parts in TRAINED_BY.items() if stage not in learned for part in parts]
     if bundle.trained:  # what was gone on with has nothing that nobody trained
         idle = []

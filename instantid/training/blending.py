@@ -1,0 +1,64 @@
+"""Weights part of the way from what a run began with to what it came to: WiSE-FT (Wortsman et al. 2022, 2109.01903).
+
+What is learned late costs some of what was known; between the two lies most of both.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from .. import bundles
+from ..adapter_file import read_adapter
+from ..bundles import Bundle
+from ..errors import InvalidRequest
+from .bundle_file import name_part
+from .starts import lay_out
+
+ADAPTER = "ip-adapter.bin"
+Weights = Mapping[str, torch.Tensor]
+
+
+def blend(begun: Bundle, trained: Bundle, share: float, folder: Path) -> Path:
+    """Lay out a bundle, whole or not at all, whose weights are so much of the way, 0 to 1, from one to the other.
+
+    Parts and weights that `begun` has not, or in another shape, are `trained`'s; so are parts that do not lie in its
+    folder, and all that is no weight.
+
+    Raises:
+        InvalidRequest: the files of a part are called otherwise in `begun`.
+    """
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    laid = bundles.open_bundle(lay_out(trained, unfinished))
+    for part in laid.sources:
+        new = laid.require(part)
+        if not begun.has(part) or not new.resolve().is_relative_to(unfinished.resolve()):
+            continue
+        old = begun.require(part)
+        if part == "identity_adapter":
+            pieces, before = read_adapter(new), read_adapter(old)
+            blended = {name: _between(before[name], each, share) for name, each in pieces.items()}
+            torch.save(blended, unfinished / ADAPTER)
+            name_part(unfinished, part, ADAPTER, began_as=part)
+            continue
+        for file in new.rglob("*.safetensors") if new.is_dir() else [new]:
+            other = old / file.relative_to(new)
+            if not other.is_file():
+                raise InvalidRequest(
+                    f"There is no {other} to blend with what it became. Name the bundle that the run began with, in "
+                    "the same layout."
+                )
+            save_file(_between(load_file(other), load_file(file), share), file, metadata={"format": "pt"})
+    return unfinished.rename(folder)
+
+
+def _between(old: Weights, new: Weights, share: float) -> dict[str, torch.Tensor]:
+    blended = dict(new)
+    for name, weight in new.items():
+        before = old.get(name)
+        if before is not None and before.shape == weight.shape and weight.is_floating_point():
+            blended[name] = torch.lerp(before.float(), weight.float(), share).to(weight.dtype)
+    return blended
