@@ -130,8 +130,9 @@ def test_weights_half_way_may_be_gone_on_with(plan, tmp_path, monkeypatch):
         net = load_file(bundle.require("identitynet") / "diffusion_pytorch_model.safetensors")
         return [net, *read_adapter(bundle.require("identity_adapter")).values()]
 
+    halves = {"identitynet": 0.5, "identity_adapter": 0.5, "base": 0.0}
     half = [
-        {"stage": "identity", "settings": QUICK, "options": {"fresh": False}, "blended": 0.5},
+        {"stage": "identity", "settings": QUICK, "options": {"fresh": False}, "blended": halves},
         {"stage": "base", "settings": QUICK},
     ]
     half, folder = family.Plan(**plan.model_dump() | {"stages": half}), tmp_path / "work"
@@ -154,7 +155,13 @@ def test_weights_in_another_layout_are_not_blended(plan, tmp_path):
     for file in list((other / "base").rglob("*.safetensors")):
         file.rename(file.with_suffix(".fp16.safetensors"))
     with pytest.raises(InvalidRequest, match=r"There is no .*safetensors"):
-        blend(bundles.open_bundle(other), bundles.open_bundle(plan.start), 0.5, tmp_path / "between")
+        blend(
+            bundles.open_bundle(other), bundles.open_bundle(plan.start), {"base": 0.5}, tmp_path / "between"
+        )
+    with pytest.raises(InvalidRequest, match=r"style cannot be blended.*identitynet"):
+        blend(
+            bundles.open_bundle(other), bundles.open_bundle(plan.start), {"style": 0.5}, tmp_path / "between"
+        )
     assert not (tmp_path / "between").exists()
 
 

@@ -21,23 +21,27 @@ ADAPTER = "ip-adapter.bin"
 Weights = Mapping[str, torch.Tensor]
 
 
-def blend(begun: Bundle, trained: Bundle, share: float, folder: Path) -> Path:
+def blend(begun: Bundle, trained: Bundle, shares: Mapping[str, float], folder: Path) -> Path:
     """Lay out a bundle, whole or not at all, whose weights are so much of the way, 0 to 1, from one to the other.
 
-    Parts and weights that `begun` has not, or in another shape, are `trained`'s; so are parts that do not lie in its
-    folder, and all that is no weight.
+    Weights that `begun` has not, or in another shape, are `trained`'s; so is all that is no weight.
+
+    Args:
+        shares: by part, as in `Bundle.sources`; other parts are as they were trained.
 
     Raises:
-        InvalidRequest: the files of a part are called otherwise in `begun`.
+        InvalidRequest: one of the two has no such part in a folder of its own, or its files are called otherwise.
     """
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     laid = bundles.open_bundle(lay_out(trained, unfinished))
-    for part in laid.sources:
-        new = laid.require(part)
-        if not begun.has(part) or not new.resolve().is_relative_to(unfinished.resolve()):
-            continue
-        old = begun.require(part)
+    for part, share in shares.items():
+        if not (begun.has(part) and laid.has(part) and _inside(laid.require(part), unfinished)):
+            raise InvalidRequest(
+                f"{part} cannot be blended: {begun.name} or the folder of {trained.name} has none. Leave it out; "
+                f"there are: {', '.join(laid.sources)}."
+            )
+        old, new = begun.require(part), laid.require(part)
         if part == "identity_adapter":
             pieces, before = read_adapter(new), read_adapter(old)
             blended = {name: _between(before[name], each, share) for name, each in pieces.items()}
@@ -53,6 +57,10 @@ def blend(begun: Bundle, trained: Bundle, share: float, folder: Path) -> Path:
                 )
             save_file(_between(load_file(other), load_file(file), share), file, metadata={"format": "pt"})
     return unfinished.rename(folder)
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _between(old: Weights, new: Weights, share: float) -> dict[str, torch.Tensor]:

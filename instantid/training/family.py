@@ -7,7 +7,7 @@ call goes on where it was, and what is done is not done again.
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -52,12 +52,10 @@ class StagePlan(Frozen):
     called: str | None = Field(None, description="Its folder's name, where a plan has the same stage twice.")
     settings: Settings = Settings()
     options: dict[str, Any] = Field({}, description="Of the stage.")
-    blended: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="How much of the way, from what the plan began with to what this stage came to, those weights "
-        "lie that are gone on with: of what learning costs there is less half-way.",
+    blended: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        {},
+        description="How much of the way, from what the plan began with to what this stage came to, a part's weights "
+        "lie that are gone on with; of parts that are not named: all. Of what learning costs there is less half-way.",
     )
 
     @property
@@ -96,7 +94,7 @@ class Plan(Frozen):
         names = [stage.name for stage in self.stages]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{min(twice)} is there twice: give each a folder of its own by called: …")
-        if self.start.startswith("new:") and any(stage.blended < 1 for stage in self.stages):
+        if self.start.startswith("new:") and any(stage.blended for stage in self.stages):
             raise ValueError(
                 "half-way from nothing is nothing: blended is for plans that begin with a bundle"
             )
@@ -193,7 +191,7 @@ def train_family(
 
 def _outcome(stage: StagePlan, folder: Path) -> Path:
     """The bundle that is gone on with."""
-    return folder / stage.name / ("bundle" if stage.blended == 1 else "blended")
+    return folder / stage.name / ("blended" if stage.blended else "bundle")
 
 
 def _data(plan: Plan, folder: Path, device: str, workers: int, tell: Tell) -> Prepared:
