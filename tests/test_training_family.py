@@ -83,6 +83,13 @@ def test_stages_go_on_with_each_others_bundles(plan, tmp_path, monkeypatch):
     assert more.trained.hours == 2.0
     assert more.present("controlnets.union"), "the identity stage trained it along"
 
+    # Whatever is trained after that may be packed, too.
+    alone = further.model_copy(update={"stages": (family.StagePlan(stage="base", settings=QUICK),)})
+    shutil.rmtree(folder / "base")
+    assert family.train_family(alone, folder, device="cpu") == folder / "base" / "bundle"
+    family.pack_family(alone, folder, tmp_path / "assets" / "mini", **card)
+    assert Engine.load(tmp_path / "assets" / "mini").bundle.trained.hours == 2.5
+
 
 def test_what_learned_close_faces_paints_close_faces(plan, tmp_path):
     close = plan.model_copy(update={"fill": 0.5, "strengths": 1.0, "stages": plan.stages[:2]})

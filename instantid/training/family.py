@@ -254,17 +254,17 @@ def pack_family(
     """Pack what is trained so far, for the repository: the bundle of the last finished stage, with its history.
 
     Raises:
-        NothingToPack: the identity stage is not done.
+        NothingToPack: no stage is done; or the plan began with nobody's face, and the identity stage is not done.
     """
     done = [stage for stage in plan.stages if steps_done(folder / stage.name) >= stage.settings.steps]
     learned = {stage.stage for stage in done}
     if any(stage.options.get("guided") for stage in done):
         learned.add("control")
-    if "identity" not in learned:
+    bundle = bundles.open_bundle(_outcome(done[-1], folder)) if done else None
+    if bundle is None or not (bundle.trained or "identity" in learned):
         raise NothingToPack(
             f"The identity stage of {folder} is not done: go on with python -m instantid train mini {folder}"
         )
-    bundle = bundles.open_bundle(_outcome(done[-1], folder))
     idle = [part for stage, parts in TRAINED_BY.items() if stage not in learned for part in parts]
     if bundle.trained:  # what was gone on with has nothing that nobody trained
         idle = []
