@@ -74,6 +74,11 @@ class BaseTask(nn.Module):
         write_base(bundle, models)
 
 
+def full_caption(record: dict) -> str:
+    """A picture's longest caption: short ones are true of other pictures too."""
+    return record.get("captions", {}).get("full") or record["caption"]
+
+
 def drawn_caption(record: dict) -> str:
     """One of a picture's captions, by torch's generator; the only one where there is no choice."""
     told = [kind for kind in KINDS if record.get("captions", {}).get(kind)]

@@ -15,9 +15,9 @@ from ..adapter_file import read_adapter
 from ..bundles import Bundle
 from ..errors import InvalidRequest
 from .bundle_file import name_part
+from .identity import ADAPTER
 from .starts import lay_out
 
-ADAPTER = "ip-adapter.bin"
 Weights = Mapping[str, torch.Tensor]
 
 

@@ -29,7 +29,7 @@ class FaceJudge(nn.Module):
 
     def __init__(self, recogniser: Recogniser, *, inner: bool = False):
         super().__init__()
-        self._window = INNER if inner else (0.0, 1.0, 0.0, 1.0)
+        self._inner = inner
         self._look = recogniser.levels  # its weights are the bundle's, none of a run's
         levels = self._look(torch.zeros(1, 3, SIDE, SIDE), PLACES[None])
         with torch.random.fork_rng(devices=[]):
@@ -51,16 +51,16 @@ class FaceJudge(nn.Module):
             head(mixture(level / level.detach().std().clamp(min=1e-3)))
             for level, mixture, head in zip(levels, self.mixtures, self.heads, strict=True)
         )
-        top, bottom, left, right = self._window
-        kept = []
-        for each in said:
-            height, width = each.shape[-2:]
-            rows, columns = (
-                slice(int(top * height), int(bottom * height)),
-                slice(int(left * width), int(right * width)),
-            )
-            kept.append(each[..., rows, columns].flatten(1))
-        return torch.cat(kept, dim=1)
+        if self._inner:
+            said = map(_within, said)
+        return torch.cat([each.flatten(1) for each in said], dim=1)
+
+
+def _within(said: torch.Tensor) -> torch.Tensor:
+    """What is said, (b, 1, h, w), of the inner face."""
+    height, width = said.shape[-2:]
+    top, bottom, left, right = INNER
+    return said[..., int(top * height) : int(bottom * height), int(left * width) : int(right * width)]
 
 
 def _head(side: int) -> nn.Sequential:

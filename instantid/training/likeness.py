@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from .. import bundles
 from . import identity
 from .autoencoder import as_tensor
+from .base import full_caption
 from .contest import contest
 from .denoising import Sampler
 from .face_conditions import led
@@ -90,7 +91,7 @@ class LikenessTask(IdentityTask):
         self.face_judge = FaceJudge(self.recognition.recogniser, inner=True) if options.lifelike else None
         self._wording = None
         if options.wording:
-            captions = [_in_full(prepared.records[i]) for i in self._chosen]
+            captions = [full_caption(prepared.records[i]) for i in self._chosen]
             self._wording = Wording(bundles.open_bundle(bundle), self.denoiser, captions)
 
     def forward(self, indices: Sequence[int]) -> Figures:
@@ -108,7 +109,7 @@ class LikenessTask(IdentityTask):
         count = max(1, round(options.painted * len(indices)))
         chosen = self._chosen[list(indices[:count])]
         faces = self._strange(self.faces.embeddings(chosen)).to(self.denoiser.unet.device)
-        texts = [_in_full(prepared.records[i]) for i in chosen]
+        texts = [full_caption(prepared.records[i]) for i in chosen]
         told = torch.rand(count) >= options.drop_text
         heard = [text if is_told else "" for text, is_told in zip(texts, told, strict=True)]
         alone = strengths == ADAPTER_ALONE
@@ -163,8 +164,3 @@ class LikenessTask(IdentityTask):
         )
         strange = torch.rand(count, 1) < self._options.strangers
         return torch.where(strange, lengths * F.normalize(mixed, dim=1), faces)
-
-
-def _in_full(record: dict) -> str:
-    """Its longest caption: short ones are true of other pictures too."""
-    return record.get("captions", {}).get("full") or record["caption"]

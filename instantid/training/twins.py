@@ -24,6 +24,7 @@ from ..errors import InvalidRequest
 from ..styles import NO_STYLE, load_styles
 from .adapters import fitting_adapter, is_adapters, plain_unet
 from .adversarial import GUIDANCE, SAMPLER, STEPS
+from .base import full_caption
 from .conditions import Conditions
 from .denoising import LEAST_APART, Denoiser
 from .face_conditions import inside_faces, led, with_faces
@@ -264,16 +265,12 @@ class TwinsTask(nn.Module):
 
     def _in_full(self, pair: np.ndarray) -> tuple[str, str]:
         """What two captions say at their longest."""
-        one, other = map(self._longest, pair)
+        one, other = (full_caption(self._prepared.records[i]) for i in pair)
         return one, other
 
-    def _longest(self, index: int) -> str:
-        return self._prepared.records[index]["captions"]["full"]
-
     def _caption(self, index: int) -> str:
-        if float(torch.rand(())) < self._options.brief:
-            return brief_caption(self._prepared.records[index])
-        return self._longest(index)
+        brief = float(torch.rand(())) < self._options.brief
+        return (brief_caption if brief else full_caption)(self._prepared.records[index])
 
     def _other_caption(self, index: int, *, last: bool) -> str:
         """One that changes nothing: of a preset, or hardly any; in the last steps, when all is decided, its own."""
@@ -296,7 +293,7 @@ class TwinsTask(nn.Module):
         self._attend(1.0)
         faces = torch.from_numpy(self._prepared.embeddings[first]).to(self.denoiser.unet.device)
         for chosen in (first, second):
-            texts = [self._longest(i) for i in chosen]
+            texts = [full_caption(self._prepared.records[i]) for i in chosen]
             given, against = led(self.denoiser, self._prepared, self.denoiser.read(texts), faces, first)
             rows += [*self.denoiser.paint(given, against, steps=len(STEPS), guidance=GUIDANCE)]
         return lay_out(rows, columns=len(first))

@@ -172,13 +172,14 @@ const draw_face = (i, pixel) => {
   set(name, {x: cx, y: cy - size * 0.34, 'font-size': 15 * pixel});
   show(name, props.count > 1);
 };
-const draw = () => {
-  const [w, h] = props.canvas;
-  width = LONG * w / Math.max(w, h);
-  height = LONG * h / Math.max(w, h);
-  const kept = entries.map(unsqueezed), turned = kept.some((entry, i) => entry !== entries[i]);
+const fit = () => {
+  [width, height] = sides(props.canvas[0] / props.canvas[1]);
+  const kept = entries.map(unsqueezed);
+  if (kept.every((entry, i) => entry === entries[i])) return;
   entries = kept;
-  if (turned) keep();
+  keep();
+};
+const draw = () => {
   draw_chips();
   stage.setAttribute('viewBox', `0 0 ${width} ${height}`);
   stage.style.aspectRatio = `${width} / ${height}`;
@@ -207,8 +208,9 @@ choice.addEventListener('change', () => {
 for (const button of element.querySelectorAll('[data-do]'))
   button.addEventListener('click', () => { ACTIONS[button.dataset.do](); keep(); });
 on_choice = () => { raise(chosen); draw(); };
-const receive = () => { entries = [...(props.value ?? [])]; draw(); };
+const shown = () => { fit(); draw(); };
+const receive = () => { entries = [...(props.value ?? [])]; shown(); };
 watch('value', receive);
-watch(['canvas', 'picture', 'faces', 'count', 'automatic'], draw);
+watch(['canvas', 'picture', 'faces', 'count', 'automatic'], shown);
 new ResizeObserver(() => draw()).observe(stage);
 receive();
