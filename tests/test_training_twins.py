@@ -1,6 +1,7 @@
 """The twins stage: what captions say otherwise comes to differ, and everything else stays."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from unions import save_union
 from instantid import mini
 from instantid.errors import InvalidRequest
 from instantid.styles import load_styles
-from instantid.training import twin_foretelling
+from instantid.training import things
 from instantid.training.adversarial import STEPS
 from instantid.training.bundle_file import name_part
 from instantid.training.denoising import Denoiser
@@ -162,7 +163,8 @@ def test_it_begins_where_it_was(task):
         pairs = task._twins[:4]
         told = [task._in_full(pair) for pair in pairs]
         with torch.no_grad():
-            _, common = task._differing(pairs, told, task._apart(pairs), strengths)
+            made, was = task._made_of(pairs, told, strengths)
+            _, common = task._differing(pairs, made, was, task._apart(pairs))
             kept = [task._kept(pairs, strengths) for _ in range(6)]
         assert float(common) < 1e-9
         assert max(map(float, kept)) < 1e-9
@@ -205,7 +207,7 @@ def test_what_captions_say_is_read_off_records():
     seen = {"hair": "long dark blonde hair", "glasses": True, "expression": "smiling"}
     figure = {"attributes": seen, "clothes": "a light blue dress"}
     record = {"figures": [figure], "background": {"kind": "plain", "colours": [words.COLOURS["pink"]]}}
-    assert set(twin_foretelling._things(record)) == {
+    assert set(things.things_of(record)) == {
         ("hair", "long hair"),
         ("hair", "dark blonde"),
         ("clothes", "light blue"),
@@ -217,7 +219,7 @@ def test_what_captions_say_is_read_off_records():
     hidden = {"hair": None, "glasses": False, "expression": None}
     beach = {"kind": "beach", "colours": [words.COLOURS["blue"]]}
     record = {"figures": [{"attributes": hidden, "clothes": "a sari"}], "background": beach}
-    assert set(twin_foretelling._things(record)) == {
+    assert set(things.things_of(record)) == {
         ("hair", "under a hat"),
         ("place", "beach"),
         ("expression", "None"),
@@ -230,13 +232,18 @@ def test_twins_may_be_asked_to_differ_more_than_they_do(bundle, prepared, monkey
     task = TwinsTask(bundle, prepared, EVERY, SHOWN, options)
     asked = []
 
-    def differing(pairs, told, wanted, strengths):
-        asked.append((pairs, told, wanted))
+    def made_of(pairs, told, strengths):
+        asked.append([told])
+        return torch.ones(2), torch.zeros(2)
+
+    def differing(pairs, made, was, wanted):
+        asked[-1] += [pairs, wanted]
         return torch.ones(()), torch.zeros(())
 
+    monkeypatch.setattr(task, "_made_of", made_of)
     monkeypatch.setattr(task, "_differing", differing)
     figures = task([0, 1, 2])
-    [(pairs, told, wanted)] = asked
+    [(told, pairs, wanted)] = asked
     usual = task._foretelling.apart(pairs, told) if foretold else task._apart(pairs)
     assert torch.allclose(wanted, 1.5 * usual) and told == [task._in_full(pair) for pair in pairs]
     assert set(figures) == {"loss", "words" if foretold else "twins", "common"}
@@ -245,9 +252,9 @@ def test_twins_may_be_asked_to_differ_more_than_they_do(bundle, prepared, monkey
 def test_clothes_are_told_as_captions_tell_them():
     figure = {"attributes": {"hair": None, "glasses": False, "expression": None}, "clothes": "a red dress"}
     record = {"figures": [figure], "background": {"kind": "beach", "colours": [words.COLOURS["blue"]]}}
-    assert twin_foretelling.phrases_of(record)["clothes"] == ("wearing a red dress", "in a red dress")
+    assert things.phrases_of(record)["clothes"] == ("wearing a red dress", "in a red dress")
     figure["clothes"] = None
-    assert not twin_foretelling.phrases_of(record)["clothes"]
+    assert not things.phrases_of(record)["clothes"]
 
 
 def test_in_presets_words_change_what_they_change_there(bundle, in_looks):
@@ -334,3 +341,36 @@ def test_faces_may_count_more_in_what_stays(bundle, prepared):
     counts = task._counts(task._twins[:2, 0], torch.zeros(2, 4, 8, 8))
     assert counts.shape == (2, 1, 8, 8) and set(counts.unique().tolist()) == {1.0, 5.0}
     assert (counts[:, 0, 4, 4] == 5).all() and (counts[:, 0, 0, 0] == 1).all()
+
+
+def test_what_captions_tell_is_read_in_what_is_made(bundle, prepared, tmp_path):
+    """Asked to differ by a third of what walls do, they come to differ so that one can tell which wall it is."""
+    asked = PLAIN | {"louder": 0.3, "kept": 0, "foretold": 1}
+    settings = Settings(
+        steps=120, batch=8, learning_rate=2e-3, warmup=5, average=0, sheet_every=0, log_every=4, device="cpu"
+    )
+    noise, apart = torch.randn(32, 4, 8, 8, generator=torch.Generator().manual_seed(0)), {}
+    out = shutil.copytree(bundle, tmp_path / "out")
+    for read in (0, 20):
+        task = TwinsTask(bundle, prepared, EVERY, SHOWN, Options(**asked, read=read))
+        run = list(train(task, settings, tmp_path / str(read), out))
+        dark, bright = (wall(task, f"a disc, plain {name} background", noise) for name in ("black", "white"))
+        apart[read] = bright - dark
+    assert set(run[-1].figures) >= {"unread", "unheard"}
+    assert run[-1].figures["unread"] < 0.3 and run[-1].figures["unheard"] < 0.5
+    assert apart[20] > 1.25 * apart[0]
+
+
+def test_the_reader_learns_from_true_pictures_alone(bundle, prepared):
+    task = TwinsTask(bundle, prepared, EVERY, SHOWN, Options(**PLAIN, read=1))
+    torch.nn.init.normal_(task.reader.says.weight, std=1.0)
+    torch.manual_seed(0)
+    pairs = task._twins[:4]
+    told, made = [task._in_full(pair) for pair in pairs], torch.randn(8, 4, 8, 8, requires_grad=True)
+    ours, slopes = list(task.reader.parameters()), []
+    for scale in (1, 10):
+        torch.manual_seed(1)
+        lost, _ = task._read(pairs, told, scale * made)
+        slopes.append(torch.autograd.grad(lost, [*ours, made]))
+    assert all(torch.equal(one, other) for one, other in zip(slopes[0][:-1], slopes[1][:-1]))
+    assert slopes[0][-1].abs().sum() == 0, "who reads no better than one guesses teaches nothing"

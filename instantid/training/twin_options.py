@@ -27,6 +27,12 @@ class Options(Frozen):
         0.3,
         description="How often they are asked in the second step: there it is still decided what is painted.",
     )
+    read: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of what captions tell not being read in what is made of them, by a classifier that "
+        "learns along.",
+    )
     keeping: float = Field(4.0, gt=0, description="Weight of what stays as it was, beside what words change.")
     faces: float = Field(
         1.0,

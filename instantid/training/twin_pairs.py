@@ -6,7 +6,7 @@ import torch
 from .people.looks import PHOTO
 from .people.twins import is_second
 from .prepared import Prepared
-from .twin_foretelling import phrases_of
+from .things import phrases_of
 
 SPOKEN_OF = 0.4  # how often brief captions say something of hair, of the place and so on
 WITH = ("hair", "glasses")  # what one is “with”

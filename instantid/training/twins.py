@@ -3,8 +3,9 @@
 From pictures alone it hardly learns words: in each of them most is by chance. Of twins (`people/twins.py`: one scene
 with other hair, clothes and surroundings) two are made out of the same noise, in which nothing is decided yet; how
 they differ should be how the pictures do, and mostly how such may be foretold to differ (`twin_foretelling`), which
-leaves chance out; in presets, as their looks turn that (`look_turning`). All else is to stay as it was: what both
-have in common, other captions, presets, the last steps, what maps lead; there the UNet as it began is the teacher.
+leaves chance out; in presets, as their looks turn that (`look_turning`). That is a mean of much, and pale: so a
+classifier that learns along also reads in it what captions tell (`thing_reader`). All else is to stay as it was: what
+both have in common, other captions, presets, the last steps, what maps lead; its teacher is the UNet from before.
 """
 
 import copy
@@ -36,6 +37,7 @@ from .sheets import lay_out
 from .shown_faces import ShownFaces
 from .starts import write_base
 from .text_reading import TextReader
+from .thing_reader import ThingReader
 from .twin_foretelling import TwinForetelling
 from .twin_options import Options
 from .twin_pairs import brief_caption, scenes_of, twins_of
@@ -43,6 +45,7 @@ from .twin_pairs import brief_caption, scenes_of, twins_of
 STRENGTHS = {(1.0, 1.0): 0.7, (1.0, 0.0): 0.1, (0.0, 1.0): 0.1, (0.0, 0.0): 0.1}  # of adapter and IdentityNet
 UNION = part_of(ALL_KINDS)
 MEASURED = 1000  # twins that tell how far such differ
+READ = 48  # true pictures that the reader of things learns from in a step
 
 
 class TwinsTask(nn.Module):
@@ -60,7 +63,7 @@ class TwinsTask(nn.Module):
 
     name = "twins"
     stays = ("before.", "read_before.")
-    paces: ClassVar = {"denoiser.text_encoder.": 4.0}
+    paces: ClassVar = {"denoiser.text_encoder.": 4.0, "reader.": 2.0}
 
     def __init__(
         self, bundle: Path, prepared: Prepared, chosen: np.ndarray, shown: np.ndarray, options: Options
@@ -95,6 +98,12 @@ class TwinsTask(nn.Module):
                 "Make data with --looks 1, or set presets: 0."
             )
         self._guide = self._open_guide(bundle) if options.mapped else None
+        self.reader = None
+        if options.read:
+            things = self._foretelling.things
+            scenes = [i for i in chosen if "twin" in prepared.records[i]]  # photos, and these in looks
+            self._shows = {int(i): torch.from_numpy(things.shown(i)) for i in scenes}
+            self.reader = ThingReader(denoiser, torch.stack([*self._shows.values()]).mean(dim=0))
         some = some_of(self._twins, MEASURED)
         differing = self._apart(some)
         foretold = self._foretelling.apart(some, [self._in_full(pair) for pair in some])
@@ -150,9 +159,37 @@ class TwinsTask(nn.Module):
         else:
             told = [(self._caption(one), self._caption(other)) for one, other in pairs]
             wanted = self._apart(pairs) if kind == "twins" else self._foretelling.apart(pairs, told)
-        wrong, common = self._differing(pairs, told, self._options.louder * wanted, strengths)
+        made, was = self._made_of(pairs, told, strengths)
+        wrong, common = self._differing(pairs, made, was, self._options.louder * wanted)
         wrong = wrong / self._usual[kind]
-        return {"loss": wrong + self._options.keeping * common, kind: wrong, "common": common}
+        figures = {"loss": wrong + self._options.keeping * common, kind: wrong, "common": common}
+        if self.reader:
+            lost, read = self._read(pairs, told, made)
+            figures |= read | {"loss": figures["loss"] + lost}
+        return figures
+
+    def _read(
+        self, pairs: np.ndarray, told: Sequence[tuple[str, str]], made: torch.Tensor
+    ) -> tuple[torch.Tensor, Figures]:
+        """How little is read of what captions tell, in what is made of them, beside what the reader loses that learns
+        from true pictures; and both as shares of what one would guess."""
+        known = list(self._shows)
+        some = [known[i] for i in torch.randint(len(known), (READ,))]
+        true = torch.from_numpy(self._prepared.latents(some)).float().to(made.device)
+        shown = torch.stack([self._shows[i] for i in some]).to(made.device)
+        learned, unread = self.reader.missed(true, shown, torch.ones_like(shown))
+        painted = made.detach().requires_grad_()
+        whose, texts = pairs.T.ravel(), [text for each in zip(*told, strict=True) for text in each]
+        should = torch.stack([self._shows[i] for i in whose.tolist()]).to(made.device)
+        spoken = [self._foretelling.things.told(i, text) for i, text in zip(whose, texts, strict=True)]
+        missed, unheard = self.reader.missed(
+            painted, should, torch.from_numpy(np.stack(spoken)).to(made.device)
+        )
+        # The reader is not to learn from what is made: both would agree on what no picture shows. Who guesses has
+        # nothing to teach.
+        [worse] = torch.autograd.grad(missed, painted)
+        counts = self._options.read * (1 - unread).clamp(min=0)
+        return learned + counts * (worse * made).sum(), {"unread": unread, "unheard": unheard}
 
     def _apart(self, pairs: np.ndarray) -> torch.Tensor:
         """(n, c, h, w): how the first of these twins differs from the second."""
@@ -171,28 +208,36 @@ class TwinsTask(nn.Module):
         ]
         return told, wanted
 
+    def _made_of(
+        self, pairs: np.ndarray, told: Sequence[tuple[str, str]], strengths: tuple[float, float]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is made of the first captions and then of the second ones, (2n, c, h, w), out of the same noise; and
+        what was before."""
+        n, denoiser = len(pairs), self.denoiser
+        texts = [text for each in zip(*told, strict=True) for text in each]
+        given = self._given(texts, np.tile(pairs[:, 0], 2), strengths)
+        shape = (n, denoiser.unet.config.in_channels, denoiser.side, denoiser.side)
+        latents = torch.zeros(2 * n, *shape[1:], device=denoiser.unet.device)
+
+        def noise() -> torch.Tensor:
+            return torch.randn(shape).to(latents.device).repeat(2, 1, 1, 1)
+
+        drawn, step = noise(), int(random.random() < self._options.second)
+        if step:
+            timesteps = torch.full((2 * n,), STEPS[0], device=latents.device)
+            with torch.no_grad():
+                latents = denoiser.made(latents, drawn, timesteps, given)
+            drawn = noise()
+        return self._made(latents, drawn, STEPS[step], given, texts)
+
     def _differing(
-        self,
-        pairs: np.ndarray,
-        told: Sequence[tuple[str, str]],
-        wanted: torch.Tensor,
-        strengths: tuple[float, float],
+        self, pairs: np.ndarray, made: torch.Tensor, was: torch.Tensor, wanted: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """How far what is made of two captions differs otherwise than is wanted, and how far what both have in common
         moved, as a share of how far twins differ."""
-        n, wanted = len(pairs), wanted.to(self.denoiser.unet.device)
-        noise = torch.randn_like(wanted).repeat(2, 1, 1, 1)
-        texts = [text for each in zip(*told, strict=True) for text in each]
-        given = self._given(texts, np.tile(pairs[:, 0], 2), strengths)
-        latents, step = torch.zeros_like(noise), int(random.random() < self._options.second)
-        if step:
-            timesteps = torch.full((2 * n,), STEPS[0], device=noise.device)
-            with torch.no_grad():
-                latents = self.denoiser.made(latents, noise, timesteps, given)
-            noise = torch.randn_like(wanted).repeat(2, 1, 1, 1)
-        made, was = self._made(latents, noise, STEPS[step], given, texts)
+        n = len(pairs)
         moved = (made[:n] + made[n:] - was[:n] - was[n:]) / 2
-        wrong = (made[:n] - made[n:] - wanted).square().mean()
+        wrong = (made[:n] - made[n:] - wanted.to(made.device)).square().mean()
         return wrong, (self._counts(pairs[:, 0], moved) * moved.square() / self._spread).mean()
 
     def _counts(self, chosen: np.ndarray, latents: torch.Tensor) -> torch.Tensor:
