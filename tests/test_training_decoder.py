@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from instantid.errors import InstantIDError, InvalidRequest
 from instantid.training import decoder
+from instantid.training.autoencoder import as_tensor
 from instantid.training.contest import contest, pulled
 from instantid.training.decoder import DecoderTask, Options
 from instantid.training.latents import mark
@@ -201,27 +202,28 @@ def test_whose_faces_are_to_be_recognised_must_be_known(prepared, tmp_path):
         make_task(bundle, prepared, lifelike=0.3)
 
 
-def test_borders_are_mended_alone(prepared, tmp_path):
+def test_frames_about_pictures_are_mended(prepared, tmp_path):
     bundle = make_velocity_bundle(tmp_path / "bundle", prepared)
-    alone = {"crop": 0, "real": 0, "near": 0, "realism": 0, "borders": 4.0, "still": 4.0, "once": True}
-    task = make_task(bundle, prepared, **alone)
-    latents, _ = task._latents(task._chosen)
-    with torch.no_grad():
-        was = task.denoiser.pixels(latents)
-    settings = QUICK.model_copy(update={"steps": 80, "sheet_every": 0})
-    *_, told = train(task, settings, tmp_path / "run", bundle)
-    assert set(told.figures) == {"loss", "kept", "borders", "still", "gradient"}
-    with torch.no_grad():
-        now = task.denoiser.pixels(latents)
-    assert decoder._line(now) < 0.75 * decoder._line(was)
-    assert (decoder._within(now) - decoder._within(was)).abs().mean() < 0.7 * decoder._line(was)
+    framed = []
+    for borders in (0.0, 30.0):
+        task = make_task(bundle, prepared, crop=0, real=0, near=0, realism=0, borders=borders, once=True)
+        settings = QUICK.model_copy(update={"steps": 60, "sheet_every": 0})
+        list(train(task, settings, tmp_path / str(borders), shutil.copytree(bundle, tmp_path / f"to{borders}")))
+        latents, _ = task._latents(task._chosen)
+        pictures = as_tensor(prepared.images(task._chosen))
+        with torch.no_grad():
+            shown = task.denoiser.pixels(latents)
+        framed.append(float((decoder._frame(shown) - decoder._frame(pictures)).abs().mean()))
+    assert framed[1] < 0.6 * framed[0]
 
 
-def test_a_line_along_the_border_is_seen_on_each_side():
-    shown = torch.zeros(1, 3, 16, 16)
-    assert decoder._line(shown) == 0
-    for side in (np.s_[..., 0, :], np.s_[..., -1, :], np.s_[..., 0], np.s_[..., -1]):
-        lined = shown.clone()
-        lined[side] = 1
-        assert decoder._line(lined) > 0.1
-    assert decoder._within(shown).shape == (1, 3, 12, 12)
+def test_a_frame_is_seen_on_each_side_and_what_ends_there_in_one_picture_hardly():
+    shown = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    shown = shown.repeat(8, 1, 1, 1)
+    before = decoder._frame(shown)
+    for at, side in enumerate((np.s_[..., 0, :], np.s_[..., -1, :], np.s_[..., 0], np.s_[..., -1])):
+        lined, once = shown.clone(), shown.clone()
+        lined[side] += 1
+        once[:1][side] += 1
+        seen = (decoder._frame(lined) - before).abs()
+        assert seen[at, :, 0].min() > 0.99 and (seen[at, :, 0] > 7 * (decoder._frame(once) - before)[at, :, 0]).all()

@@ -53,11 +53,13 @@ class FaceFinder(ABC):
         model: which recognition model makes them, such as “glintr100, 512”: embeddings of different models mean
             different things, even at the same length.
         recognition_file: the ONNX file of that model, for what learns through it.
+        detection_file: that of the model which finds faces, likewise.
     """
 
     dimension: int
     model: str
     recognition_file: Path
+    detection_file: Path
 
     def __init__(self):
         self._lock = threading.Lock()  # OpenCV's detector keeps its input size between calls

@@ -55,6 +55,7 @@ class InsightFaceFinder(FaceFinder):
         width, height = self._recogniser.input_size
         self.dimension = self._recogniser.get_feat(np.zeros((height, width, 3), np.uint8)).size
         self.recognition_file = Path(self._recogniser.model_file)
+        self.detection_file = Path(self._detector.model_file)
         self.model = f"{self.recognition_file.stem}, {self.dimension}"
 
     def age(self, image: Image.Image, face: Face) -> int | None:

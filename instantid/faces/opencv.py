@@ -31,7 +31,7 @@ class OpenCVFaceFinder(FaceFinder):
             self._detector = cv2.FaceDetectorYN.create(detector, "", (320, 320), OPENCV_SCORE)
             self._recogniser = cv2.FaceRecognizerSF.create(recogniser, "")
             self.dimension = self._recogniser.feature(np.zeros((112, 112, 3), np.uint8)).size
-            self.recognition_file = Path(recogniser)
+            self.detection_file, self.recognition_file = Path(detector), Path(recogniser)
             self.model = f"{self.recognition_file.stem}, {self.dimension}"
         except cv2.error as error:
             raise damaged(folder, error) from error

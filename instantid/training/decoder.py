@@ -30,6 +30,7 @@ from .decoder_options import Options
 from .denoising import Denoiser
 from .face_conditions import led
 from .face_judge import FaceJudge
+from .face_places import FacePlaces
 from .loop import Figures
 from .prepared import Prepared
 from .recognition import Recognition
@@ -43,7 +44,7 @@ ABOUT = 12  # pixels that squares lie beside the middle of a face, at most
 TREMBLE = 0.2  # of pixels, -1 to 1: noise over all that the discriminator sees
 TOGETHER = 16  # pictures that latents are made of together, which are kept
 COARSE = 2  # of a latent's side: the mean colour of such parts is kept
-RIM = 2  # pixels about a picture, of which zeros beyond it make a dark line
+FRAME, BESIDE = 16, 4  # pixels along borders that zeros beyond them reach, and of those next to them
 Make = Callable[[np.ndarray], torch.Tensor]  # pictures, by number → latents
 
 
@@ -89,9 +90,12 @@ class DecoderTask(nn.Module):
             torch.manual_seed(0)
             self.judge = patch_discriminator(len(denoiser.vae.config.block_out_channels) - 1)
         self._chosen = chosen[prepared.found[chosen]]
-        recognised = options.likeness or options.lifelike
+        recognised = options.likeness or options.lifelike or options.placed
         self.recognition = Recognition(bundle, prepared, self._chosen) if recognised else None
         self.face_judge = FaceJudge(self.recognition.recogniser) if options.lifelike else None
+        self.face_places = None
+        if options.placed:
+            self.face_places = FacePlaces(self.recognition.finder.detection_file, prepared.size)
         self._prepared, self._shown, self._options = prepared, shown, options
         self._defaults = bundles.open_bundle(bundle).defaults
         self._remembered: dict[tuple[Make, int], torch.Tensor] = {}  # by their first
@@ -114,17 +118,12 @@ class DecoderTask(nn.Module):
         figures, loss = {}, shown.new_zeros(())
         if like:
             loss, figures = unlike(shown[:like], pictures[:like], options.edges, options.colours)
-        compared = 0 if options.still else like  # the first that the decoder of before shows, too
-        before = self._before(latents[compared:]) if compared < len(shown) else None
         if like < len(shown):
-            figures["kept"] = self._recoloured(shown[like:], before[like - compared :])
+            figures["kept"] = self._recoloured(shown[like:], self._before(latents[like:]))
             loss = loss + figures["kept"]
         if options.borders:
-            figures["borders"] = _line(shown)
+            figures["borders"] = (_frame(shown) - _frame(pictures)).abs().mean()
             loss = loss + options.borders * figures["borders"]
-        if options.still:
-            figures["still"] = F.l1_loss(_within(shown), _within(before))
-            loss = loss + options.still * figures["still"]
         places = self._prepared.keypoints[chosen] - self._latent * corners[:, None]
         if options.realism:
             fooling, telling, right = contest(_trembling, self.judge, shown, pictures)
@@ -139,6 +138,9 @@ class DecoderTask(nn.Module):
             faces = torch.from_numpy(self._prepared.embeddings[chosen]).to(shown.device)
             lost, found = self.recognition(shown, faces, chosen, places)
             loss, figures = loss + options.likeness * lost, figures | found
+        if options.placed:
+            lost, figures["off"] = self.face_places(shown, places)
+            loss = loss + options.placed * lost
         return {"loss": loss} | figures
 
     def sheet(self) -> Image.Image:
@@ -220,15 +222,16 @@ class DecoderTask(nn.Module):
         return self.before.decode(latents / self.before.config.scaling_factor).sample
 
 
-def _line(shown: torch.Tensor) -> torch.Tensor:
-    """How far the rims of (b, 3, h, w) pictures are from the pixels beside them."""
+def _frame(shown: torch.Tensor) -> torch.Tensor:
+    """(4, 3, n): how much brighter than beside it (b, 3, h, w) pictures are in each line along a border, in the mean.
+
+    In single pictures something may end there; in all of them alike, it is the decoder's.
+    """
     sides = (shown, shown.flip(2), shown.transpose(2, 3), shown.transpose(2, 3).flip(2))
-    apart = [(each[:, :, :RIM] - each[:, :, RIM : RIM + 1].detach()).abs().mean() for each in sides]
-    return torch.stack(apart).mean()
-
-
-def _within(shown: torch.Tensor) -> torch.Tensor:
-    return shown[..., RIM:-RIM, RIM:-RIM]
+    beside = (each[:, :, FRAME : FRAME + BESIDE].mean(dim=2, keepdim=True).detach() for each in sides)
+    return torch.stack(
+        [(each[:, :, :FRAME] - inner).mean(dim=(0, 3)) for each, inner in zip(sides, beside, strict=True)]
+    )
 
 
 def _trembling(pictures: torch.Tensor) -> list[torch.Tensor]:

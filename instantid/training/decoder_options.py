@@ -34,13 +34,8 @@ class Options(Frozen):
     borders: float = Field(
         0.0,
         ge=0,
-        description="Weight of the line along pictures' borders: convolutions see zeros beyond, and discriminators "
-        "look past it.",
-    )
-    still: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of what lies within staying as it was, pixel by pixel: to mend borders and nothing else.",
+        description="Weight of frames along borders that true pictures have not: convolutions see zeros beyond, and "
+        "discriminators look past it. What a square shows ends there, too, and tells of it.",
     )
     likeness: float = Field(
         0.0, ge=0, description="Weight of not being recognised; for squares that whole faces lie in."
@@ -49,4 +44,10 @@ class Options(Frozen):
         0.0,
         ge=0,
         description="As realism, of faces alone, by what the face model sees; for squares that whole faces lie in.",
+    )
+    placed: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of keypoints being seen elsewhere than where they were asked for, by the bundle's face "
+        "detector, which must be OpenCV's; for squares that whole faces lie in.",
     )

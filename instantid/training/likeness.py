@@ -26,6 +26,7 @@ from .contest import contest
 from .denoising import Sampler
 from .face_conditions import led
 from .face_judge import FaceJudge
+from .face_places import FacePlaces
 from .identity import IdentityTask
 from .loop import Figures
 from .prepared import Prepared
@@ -59,6 +60,12 @@ class Options(identity.Options):
         description="How much it counts, by gradient, that painted faces are not taken for true ones by what the "
         "face model sees; beside not being recognised.",
     )
+    placed: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of keypoints being seen elsewhere than where they were asked for, by the bundle's face "
+        "detector, which must be OpenCV's.",
+    )
     wording: float = Field(
         0.0, ge=0, description="Weight of not showing the caption, as the bundle's image encoder sees it."
     )
@@ -89,6 +96,9 @@ class LikenessTask(IdentityTask):
         self.recognition = Recognition(bundle, prepared, self._chosen)
         self._mean = self.recognition.known.mean(dim=0)
         self.face_judge = FaceJudge(self.recognition.recogniser, inner=True) if options.lifelike else None
+        self.face_places = None
+        if options.placed:
+            self.face_places = FacePlaces(self.recognition.finder.detection_file, prepared.size)
         self._wording = None
         if options.wording:
             captions = [full_caption(prepared.records[i]) for i in self._chosen]
@@ -120,6 +130,9 @@ class LikenessTask(IdentityTask):
         if self.face_judge and not alone:
             lost, judged = self._true_to_life(made, loss, chosen, places)
             loss, found = loss + lost, found | judged
+        if self.face_places and not alone:
+            beside, found["off"] = self.face_places(made, places)
+            loss = loss + options.placed * beside
         if self._wording and told.any():
             missed, read = self._wording(made[told], list(compress(texts, told)))
             loss, found = loss + options.wording * missed, found | {"read": read}

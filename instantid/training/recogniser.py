@@ -1,7 +1,4 @@
-"""A face recognition model as layers that gradients go back through: what is painted can learn to be recognised.
-
-The file is the one that the bundle's face models use, converted by onnx2torch; it says the same numbers.
-"""
+"""A face recognition model as layers that gradients go back through: what is painted can learn to be recognised."""
 
 from pathlib import Path
 
@@ -11,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..errors import BundleError, InvalidRequest
 from ..face_measures import SIDE, similarity
+from .onnx_layers import read_layers
 
 FIRST = 8  # nodes among which a model's own normalisation is looked for, as insightface does
 
@@ -30,23 +27,11 @@ class Recogniser(nn.Module):
 
     def __init__(self, file: Path):
         super().__init__()
-        try:
-            import onnx
-            from onnx2torch import convert
-        except ImportError as error:
-            raise InvalidRequest(
-                "Learning by likeness takes gradients through the face model, by onnx2torch, which is not installed "
-                "here. Run: pip install --no-deps onnx2torch==1.5.15"
-            ) from error
-        try:
-            model = onnx.load(str(file))
-            self.layers = convert(model)
-        except Exception as error:  # whatever protobuf, onnx and onnx2torch raise
-            raise BundleError(f"The face model {file} cannot be converted to PyTorch: {error}") from error
-        begins = [node.name for node in model.graph.node[:FIRST]]
+        self.layers, names = read_layers(file)
         # insightface's rule: models that came from MXNet subtract and divide by themselves.
         scales = all(
-            any(name.startswith(start) for name in begins) for start in (("Sub", "_minus"), ("Mul", "_mul"))
+            any(name.startswith(start) for name in names[:FIRST])
+            for start in (("Sub", "_minus"), ("Mul", "_mul"))
         )
         self._middle, self._scale = (0.0, 1.0) if scales else (127.5, 127.5)
         self.eval().requires_grad_(False)
