@@ -208,7 +208,9 @@ def test_frames_about_pictures_are_mended(prepared, tmp_path):
     for borders in (0.0, 30.0):
         task = make_task(bundle, prepared, crop=0, real=0, near=0, realism=0, borders=borders, once=True)
         settings = QUICK.model_copy(update={"steps": 60, "sheet_every": 0})
-        list(train(task, settings, tmp_path / str(borders), shutil.copytree(bundle, tmp_path / f"to{borders}")))
+        list(
+            train(task, settings, tmp_path / str(borders), shutil.copytree(bundle, tmp_path / f"to{borders}"))
+        )
         latents, _ = task._latents(task._chosen)
         pictures = as_tensor(prepared.images(task._chosen))
         with torch.no_grad():
@@ -226,4 +228,7 @@ def test_a_frame_is_seen_on_each_side_and_what_ends_there_in_one_picture_hardly(
         lined[side] += 1
         once[:1][side] += 1
         seen = (decoder._frame(lined) - before).abs()
-        assert seen[at, :, 0].min() > 0.99 and (seen[at, :, 0] > 7 * (decoder._frame(once) - before)[at, :, 0]).all()
+        assert (
+            seen[at, :, 0].min() > 0.99
+            and (seen[at, :, 0] > 7 * (decoder._frame(once) - before)[at, :, 0]).all()
+        )

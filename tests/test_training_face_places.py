@@ -56,5 +56,5 @@ def test_where_there_is_no_face_nothing_is_said_of_it(finder, photo):
 
 
 def test_another_detector_is_refused_with_what_to_do(insight):  # noqa: F811
-    with pytest.raises(BundleError, match="set placed to 0"):
+    with pytest.raises(BundleError, match="set in_place to 0"):
         FacePlaces(insight.detection_file, 256)

@@ -90,11 +90,11 @@ class DecoderTask(nn.Module):
             torch.manual_seed(0)
             self.judge = patch_discriminator(len(denoiser.vae.config.block_out_channels) - 1)
         self._chosen = chosen[prepared.found[chosen]]
-        recognised = options.likeness or options.lifelike or options.placed
+        recognised = options.likeness or options.lifelike or options.in_place
         self.recognition = Recognition(bundle, prepared, self._chosen) if recognised else None
         self.face_judge = FaceJudge(self.recognition.recogniser) if options.lifelike else None
         self.face_places = None
-        if options.placed:
+        if options.in_place:
             self.face_places = FacePlaces(self.recognition.finder.detection_file, prepared.size)
         self._prepared, self._shown, self._options = prepared, shown, options
         self._defaults = bundles.open_bundle(bundle).defaults
@@ -138,9 +138,9 @@ class DecoderTask(nn.Module):
             faces = torch.from_numpy(self._prepared.embeddings[chosen]).to(shown.device)
             lost, found = self.recognition(shown, faces, chosen, places)
             loss, figures = loss + options.likeness * lost, figures | found
-        if options.placed:
+        if options.in_place:
             lost, figures["off"] = self.face_places(shown, places)
-            loss = loss + options.placed * lost
+            loss = loss + options.in_place * lost
         return {"loss": loss} | figures
 
     def sheet(self) -> Image.Image:

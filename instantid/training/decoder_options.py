@@ -45,7 +45,7 @@ class Options(Frozen):
         ge=0,
         description="As realism, of faces alone, by what the face model sees; for squares that whole faces lie in.",
     )
-    placed: float = Field(
+    in_place: float = Field(
         0.0,
         ge=0,
         description="Weight of keypoints being seen elsewhere than where they were asked for, by the bundle's face "

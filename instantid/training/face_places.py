@@ -14,7 +14,9 @@ from ..faces.finder import ATTEMPTS
 from .onnx_layers import read_layers
 
 STRIDES = (8, 16, 32)  # pixels between the places that YuNet says something of, at its three scales
-SIZE = ATTEMPTS[0].size  # of pictures as the face finder looks at them first: half as large, it sees others by 3 %
+SIZE = ATTEMPTS[
+    0
+].size  # of pictures as the face finder looks at them first: half as large, it sees others by 3 %
 FAR = 0.05  # of the distance of keypoints from their middle: errors beyond count by their size, not by its square
 FOUND = 0.8  # the score from which on the finder takes something for a face
 
@@ -38,7 +40,7 @@ class FacePlaces(nn.Module):
         if len(self.layers(torch.zeros(1, 3, 64, 64))) != outputs:
             raise BundleError(
                 f"{file} is no YuNet, which says {outputs} things of a picture. Where keypoints are seen can be "
-                "learned by that alone: set placed to 0, or name a bundle whose face models are OpenCV's."
+                "learned by that alone: set in_place to 0, or name a bundle whose face models are OpenCV's."
             )
         self.eval().requires_grad_(False)
         self.to(memory_format=torch.channels_last)

@@ -39,10 +39,11 @@ from .foretelling import Foretelling
 from .identity_options import NET_ALONE, Options
 from .loop import Figures
 from .map_conditions import ALL_KINDS, MapConditions, part_of
-from .prepared import Prepared
+from .prepared import Prepared, some_of
 from .sheets import lay_out
 from .shown_faces import ShownFaces
 from .starts import write_base
+from .tempering import FEW, temper
 
 ADAPTER = "ip-adapter.bin"
 NET = "ControlNetModel"
@@ -99,6 +100,9 @@ class IdentityTask(nn.Module):
             self._code = FaceCode(
                 denoiser.identitynet, self._foretelling, prepared.embeddings, photos(prepared, chosen)
             )
+        if options.tempered:
+            nets = [denoiser.identitynet, *([denoiser.unet] if options.with_base else [])]
+            temper(nets, self._make_some, options.tempered)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -259,6 +263,10 @@ class IdentityTask(nn.Module):
             write_base(bundle, models)
         if self.guide:
             self.guide.save(bundle)
+
+    def _make_some(self) -> None:
+        latents, given, _ = self._told(some_of(self._chosen, FEW), (1.0, 1.0))
+        self.denoiser.loss(latents, given, self._options)
 
     def _in_its_place(self, given: Conditions, latents: torch.Tensor, inside: torch.Tensor) -> Conditions:
         """The conditions with what is foretold, in place of what IdentityNet says."""

@@ -4,6 +4,7 @@ from pydantic import Field, model_validator
 
 from .denoising import Noise
 from .settings import Share
+from .tempering import TEMPERED
 
 NET_ALONE = 0.1  # of the batches with faces
 
@@ -71,6 +72,7 @@ class Options(Noise):
         description="With guided: share of all batches that learn what the Union ControlNet foretells of pictures "
         "out of the strongest noise.",
     )
+    tempered: float = TEMPERED
     face_weight: float = Field(1.0, ge=1, description="How much more a place inside the face's box counts.")
 
     @model_validator(mode="after")

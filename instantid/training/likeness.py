@@ -60,7 +60,7 @@ class Options(identity.Options):
         description="How much it counts, by gradient, that painted faces are not taken for true ones by what the "
         "face model sees; beside not being recognised.",
     )
-    placed: float = Field(
+    in_place: float = Field(
         0.0,
         ge=0,
         description="Weight of keypoints being seen elsewhere than where they were asked for, by the bundle's face "
@@ -97,7 +97,7 @@ class LikenessTask(IdentityTask):
         self._mean = self.recognition.known.mean(dim=0)
         self.face_judge = FaceJudge(self.recognition.recogniser, inner=True) if options.lifelike else None
         self.face_places = None
-        if options.placed:
+        if options.in_place:
             self.face_places = FacePlaces(self.recognition.finder.detection_file, prepared.size)
         self._wording = None
         if options.wording:
@@ -132,7 +132,7 @@ class LikenessTask(IdentityTask):
             loss, found = loss + lost, found | judged
         if self.face_places and not alone:
             beside, found["off"] = self.face_places(made, places)
-            loss = loss + options.placed * beside
+            loss = loss + options.in_place * beside
         if self._wording and told.any():
             missed, read = self._wording(made[told], list(compress(texts, told)))
             loss, found = loss + options.wording * missed, found | {"read": read}

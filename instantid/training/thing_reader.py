@@ -1,7 +1,8 @@
 """A classifier of latents that learns along, for whoever paints what captions tell of: AC-GAN (1610.09585).
 
-It learns from true pictures alone, and from those through noise, as what guides a sampler must (2105.05233): what a
-classifier says of clean latents, a painter can please by specks that nobody sees.
+It learns from true pictures alone: those through noise, as what guides a sampler must (2105.05233), for what is said
+of clean latents a painter can please by specks that nobody sees; and softened, for what is made in one step is soft,
+and to who has seen sharp ones only that says anything.
 """
 
 import torch
@@ -13,7 +14,8 @@ from .denoising import Denoiser
 WIDTHS = (96, 160)  # at latents' own size, and at half of it
 PLACES = 4  # a side, of which it is known where they are: hair is above, places are beside
 DROPPED = 0.3
-MOST_NOISE = 0.5  # of the schedule, over what it sees
+BLURS = 2  # by three places each
+MOST_NOISE = 0.3  # of the schedule, over what it sees
 
 
 class ThingReader(nn.Module):
@@ -46,6 +48,13 @@ class ThingReader(nn.Module):
         timesteps = (MOST_NOISE * denoiser.timesteps(len(latents), 1.0)).long().to(latents.device)
         seen = F.adaptive_avg_pool2d(self.body(denoiser.disturbed(latents, timesteps)), PLACES)
         return self._usual + self.says(F.dropout(seen.flatten(1), DROPPED, self.training)).float()
+
+    def softened(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents as far on the way to a blur as chance has it."""
+        blurred = latents
+        for _ in range(BLURS):
+            blurred = F.avg_pool2d(F.pad(blurred, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        return torch.lerp(latents, blurred, torch.rand_like(latents[:, :1, :1, :1]))
 
     def missed(
         self, latents: torch.Tensor, shown: torch.Tensor, told: torch.Tensor

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from ..people import Frozen
 from .settings import Share
+from .tempering import TEMPERED
 
 
 class Options(Frozen):
@@ -30,9 +31,10 @@ class Options(Frozen):
     read: float = Field(
         0.0,
         ge=0,
-        description="Weight of what captions tell not being read in what is made of them, by a classifier that "
-        "learns along.",
+        description="How much it counts, by gradient, that what captions tell is not read in what is made of them by "
+        "a classifier that learns along; beside what differs otherwise than foretold.",
     )
+    tempered: float = TEMPERED
     keeping: float = Field(4.0, gt=0, description="Weight of what stays as it was, beside what words change.")
     faces: float = Field(
         1.0,

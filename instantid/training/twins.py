@@ -36,6 +36,7 @@ from .prepared import Prepared, some_of
 from .sheets import lay_out
 from .shown_faces import ShownFaces
 from .starts import write_base
+from .tempering import FEW, temper
 from .text_reading import TextReader
 from .thing_reader import ThingReader
 from .twin_foretelling import TwinForetelling
@@ -116,6 +117,10 @@ class TwinsTask(nn.Module):
                 torch.manual_seed(0)  # a run that goes on measures the same
                 self._usual["styled"] = self._in_presets(some)[1].square()
         self._usual = {kind: float(size.mean()) + LEAST_APART for kind, size in self._usual.items()}
+        if options.tempered:
+            few = some[:FEW]
+            told = [self._in_full(pair) for pair in few]
+            temper([denoiser.unet], lambda: self._made_of(few, told, (1.0, 1.0)), options.tempered)
 
     def _open_guide(self, bundle: Path) -> MapConditions:
         if not bundles.open_bundle(bundle).has(UNION):
@@ -164,18 +169,18 @@ class TwinsTask(nn.Module):
         wrong = wrong / self._usual[kind]
         figures = {"loss": wrong + self._options.keeping * common, kind: wrong, "common": common}
         if self.reader:
-            lost, read = self._read(pairs, told, made)
+            lost, read = self._read(pairs, told, made, wrong)
             figures |= read | {"loss": figures["loss"] + lost}
         return figures
 
     def _read(
-        self, pairs: np.ndarray, told: Sequence[tuple[str, str]], made: torch.Tensor
+        self, pairs: np.ndarray, told: Sequence[tuple[str, str]], made: torch.Tensor, wrong: torch.Tensor
     ) -> tuple[torch.Tensor, Figures]:
-        """How little is read of what captions tell, in what is made of them, beside what the reader loses that learns
-        from true pictures; and both as shares of what one would guess."""
+        """How little is read of what captions tell, in what is made of them, by gradient beside what is wrong there;
+        and what the reader loses that learns from true pictures; both also as shares of what one would guess."""
         known = list(self._shows)
         some = [known[i] for i in torch.randint(len(known), (READ,))]
-        true = torch.from_numpy(self._prepared.latents(some)).float().to(made.device)
+        true = self.reader.softened(torch.from_numpy(self._prepared.latents(some)).float().to(made.device))
         shown = torch.stack([self._shows[i] for i in some]).to(made.device)
         learned, unread = self.reader.missed(true, shown, torch.ones_like(shown))
         painted = made.detach().requires_grad_()
@@ -186,10 +191,14 @@ class TwinsTask(nn.Module):
             painted, should, torch.from_numpy(np.stack(spoken)).to(made.device)
         )
         # The reader is not to learn from what is made: both would agree on what no picture shows. Who guesses has
-        # nothing to teach.
-        [worse] = torch.autograd.grad(missed, painted)
-        counts = self._options.read * (1 - unread).clamp(min=0)
-        return learned + counts * (worse * made).sum(), {"unread": unread, "unheard": unheard}
+        # nothing to teach; and of what is read already there is nothing to learn.
+        [worse], [slope] = (
+            torch.autograd.grad(lost, of, retain_graph=True)
+            for lost, of in ((missed, painted), (wrong, made))
+        )
+        counts = (1 - unread).clamp(min=0) * unheard.clamp(max=1)
+        size = self._options.read * counts * slope.norm() / worse.norm().clamp(min=1e-12)
+        return learned + size * (worse * made).sum(), {"unread": unread, "unheard": unheard}
 
     def _apart(self, pairs: np.ndarray) -> torch.Tensor:
         """(n, c, h, w): how the first of these twins differs from the second."""
