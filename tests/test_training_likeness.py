@@ -22,6 +22,7 @@ from instantid.images import open_image
 from instantid.training.clip import ClipTask, fresh_image_encoder
 from instantid.training.clip import Options as clip_options
 from instantid.training.denoising import Denoiser
+from instantid.training.face_places import FacePlaces
 from instantid.training.likeness import LikenessTask, Options
 from instantid.training.loop import train
 from instantid.training.memory import spare
@@ -164,6 +165,45 @@ def test_faces_that_can_be_told_from_true_ones_teach_the_unet(bundle, prepared, 
     without, with_it = slopes
     assert (with_it - without).norm() > 0.5 * without.norm()
     assert "faces_right" not in task._painted(asked, (1.0, 0.0))[1], "nobody said where faces are"
+
+
+def test_faces_come_to_be_seen_where_they_were_asked_for(bundle, prepared, monkeypatch):
+    task = make_task(bundle, prepared, painted=1.0, in_place=2.0)
+    asked = []
+
+    def beside(_self, made, places):
+        asked.append(places)
+        return made.mean(), torch.tensor(0.5)
+
+    monkeypatch.setattr(FacePlaces, "forward", beside)
+    slopes = []
+    for weight in (0.0, 2.0):
+        monkeypatch.setattr(task, "_options", task._options.model_copy(update={"in_place": weight}))
+        task.zero_grad()
+        torch.manual_seed(0)
+        random.seed(0)
+        lost, figures = task._painted([0, 1, 2], (1.0, 1.0))
+        lost.backward()
+        slopes.append(task.denoiser.identitynet.conv_in.weight.grad.clone())
+    assert figures["off"] == 0.5 and not torch.equal(*slopes)
+    assert (asked[0] == prepared.keypoints[task._chosen[:3]]).all()
+    assert "off" not in task._painted([0, 1, 2], (1.0, 0.0))[1], "nobody said where faces are"
+
+
+def test_attention_may_be_tempered_before_it_learns(bundle, prepared):
+    sure = {}
+    for tempered in (0.0, 0.05):
+        task = make_task(bundle, prepared, tempered=tempered)
+        sure[tempered] = {
+            name: weights.clone()
+            for name, weights in task.denoiser.named_parameters()
+            if weights.requires_grad
+        }
+    changed = {name for name, weights in sure[0.0].items() if (weights != sure[0.05][name]).any()}
+    assert changed and all(
+        name.startswith("identitynet.") and name.endswith(("attn1.to_q.weight", "attn2.to_k.weight"))
+        for name in changed
+    ), "the base does not learn here, and stays"
 
 
 def test_without_identitynet_faces_are_looked_for_in_what_is_painted(bundle, prepared, monkeypatch):
