@@ -182,11 +182,15 @@ def corners(engine, strangers):
     return seen
 
 
+def greenness(colour):
+    return 2 * colour[1] - colour[0] - colour[2]
+
+
 def test_words_choose_where_somebody_is(corners):
     garden, snow, sunset, night = (
         corners(words) for words in ("in a garden", "in the snow", "at sunset", "at night")
     )
-    assert garden[1] > max(garden[0], garden[2]) + 20, "green"
+    assert greenness(garden) > greenness(snow) + 40, "with the sky above it"
     assert sunset[0] > sunset[2] + 25, "red rather than blue"
     assert snow.mean() > garden.mean() + 20 and snow.mean() > night.mean() + 80
 
@@ -200,7 +204,7 @@ def test_in_the_style_that_the_page_begins_with_words_choose_something_too(corne
     garden, snow, night = (
         corners(words, "Watercolor") for words in ("in a garden", "in the snow", "at night")
     )
-    assert 2 * garden[1] - garden[0] - garden[2] > 2 * snow[1] - snow[0] - snow[2] + 12, "greener"
+    assert greenness(garden) > greenness(snow) + 30
     assert snow.mean() > night.mean() + 60
     blonde, black = (corners(f"with {colour} hair", "Watercolor") for colour in ("blonde", "black"))
-    assert blonde[0] > black[0] + 9
+    assert blonde[0] > black[0] + 30
