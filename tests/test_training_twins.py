@@ -161,7 +161,7 @@ def test_it_begins_where_it_was(task):
     """Nothing is moved by what is to stay before anything is learned: the teacher hears the same."""
     for strengths in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)):
         pairs = task._twins[:4]
-        told = [task._in_full(pair) for pair in pairs]
+        told = [task._captions.in_full(pair) for pair in pairs]
         with torch.no_grad():
             made, was = task._made_of(pairs, told, strengths)
             _, common = task._differing(pairs, made, was, task._apart(pairs))
@@ -190,7 +190,7 @@ def test_captions_foretell_as_much_as_they_say(prepared, task):
     """Of a wall that is not spoken of there is as much as of all walls together."""
     foretelling = TwinForetelling(prepared, task._twins)
     pairs = task._twins[:6]
-    in_full = [task._in_full(pair) for pair in pairs]
+    in_full = [task._captions.in_full(pair) for pair in pairs]
     both, neither, one = (
         foretelling.apart(pairs, captions)
         for captions in (in_full, [("a disc",) * 2] * 6, [(said, "a disc") for said, _ in in_full])
@@ -245,7 +245,7 @@ def test_twins_may_be_asked_to_differ_more_than_they_do(bundle, prepared, monkey
     figures = task([0, 1, 2])
     [(told, pairs, wanted)] = asked
     usual = task._foretelling.apart(pairs, told) if foretold else task._apart(pairs)
-    assert torch.allclose(wanted, 1.5 * usual) and told == [task._in_full(pair) for pair in pairs]
+    assert torch.allclose(wanted, 1.5 * usual) and told == [task._captions.in_full(pair) for pair in pairs]
     assert set(figures) == {"loss", "words" if foretold else "twins", "common"}
 
 
@@ -344,21 +344,21 @@ def test_faces_may_count_more_in_what_stays(bundle, prepared):
 
 
 def test_what_captions_tell_is_read_in_what_is_made(bundle, prepared, tmp_path):
-    """Asked to differ by a third of what walls do, they come to differ so that one can tell which wall it is."""
-    asked = PLAIN | {"louder": 0.3, "kept": 0, "foretold": 1}
+    """Asked to differ by a tenth of what walls do, they come to differ so that one can tell which wall it is."""
+    asked = PLAIN | {"louder": 0.1, "kept": 0, "foretold": 1}
     settings = Settings(
         steps=120, batch=8, learning_rate=2e-3, warmup=5, average=0, sheet_every=0, log_every=4, device="cpu"
     )
     noise, apart = torch.randn(32, 4, 8, 8, generator=torch.Generator().manual_seed(0)), {}
     out = shutil.copytree(bundle, tmp_path / "out")
-    for read in (0, 20):
+    for read in (0, 10):
         task = TwinsTask(bundle, prepared, EVERY, SHOWN, Options(**asked, read=read))
         run = list(train(task, settings, tmp_path / str(read), out))
         dark, bright = (wall(task, f"a disc, plain {name} background", noise) for name in ("black", "white"))
         apart[read] = bright - dark
     assert set(run[-1].figures) >= {"unread", "unheard"}
     assert run[-1].figures["unread"] < 0.3 and run[-1].figures["unheard"] < 0.5
-    assert apart[20] > 1.25 * apart[0]
+    assert apart[10] > 1.5 * apart[0], apart
 
 
 def test_the_reader_learns_from_true_pictures_alone(bundle, prepared):
@@ -366,11 +366,13 @@ def test_the_reader_learns_from_true_pictures_alone(bundle, prepared):
     torch.nn.init.normal_(task.reader.says.weight, std=1.0)
     torch.manual_seed(0)
     pairs = task._twins[:4]
-    told, made = [task._in_full(pair) for pair in pairs], torch.randn(8, 4, 8, 8, requires_grad=True)
+    told, made = [task._captions.in_full(pair) for pair in pairs], torch.randn(8, 4, 8, 8, requires_grad=True)
     ours, slopes = list(task.reader.parameters()), []
     for scale in (1, 10):
         torch.manual_seed(1)
-        lost, _ = task._read(pairs, told, scale * made)
-        slopes.append(torch.autograd.grad(lost, [*ours, made]))
+        painted = scale * made
+        texts = [text for each in zip(*told, strict=True) for text in each]
+        learned, unheard, _ = task.reader(painted, pairs.T.ravel(), texts, painted.square().mean())
+        slopes.append(torch.autograd.grad(learned + unheard, [*ours, made]))
     assert all(torch.equal(one, other) for one, other in zip(slopes[0][:-1], slopes[1][:-1]))
     assert slopes[0][-1].abs().sum() == 0, "who reads no better than one guesses teaches nothing"

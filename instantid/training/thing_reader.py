@@ -5,15 +5,22 @@ of clean latents a painter can please by specks that nobody sees; and softened, 
 and to who has seen sharp ones only that says anything.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from .denoising import Denoiser
+from .loop import Figures
+from .prepared import Prepared
+from .things import Things
 
 WIDTHS = (96, 160)  # at latents' own size, and at half of it
 PLACES = 4  # a side, of which it is known where they are: hair is above, places are beside
 DROPPED = 0.3
+SEEN = 48  # true pictures that it learns from in a step
 BLURS = 2  # by three places each
 MOST_NOISE = 0.3  # of the schedule, over what it sees
 
@@ -23,13 +30,16 @@ class ThingReader(nn.Module):
 
     Args:
         denoiser: whose latents and noise.
-        often: (n,) which share of pictures shows each thing.
+        things: of which it learns what `chosen` pictures of `prepared` show: twins, as photos and in looks.
     """
 
-    def __init__(self, denoiser: Denoiser, often: torch.Tensor):
+    def __init__(self, denoiser: Denoiser, prepared: Prepared, things: Things, chosen: np.ndarray):
         super().__init__()
         self._denoiser = [denoiser]  # in a list: its weights are the task's
-        often = often.clamp(1e-3, 1 - 1e-3)
+        self._prepared, self._things = prepared, things
+        self._scenes = [i for i in chosen.tolist() if "twin" in prepared.records[i]]
+        self._shown = {i: torch.from_numpy(things.shown(i)) for i in self._scenes}
+        often = torch.stack([*self._shown.values()]).mean(dim=0).clamp(1e-3, 1 - 1e-3)
         self.register_buffer("_usual", often.logit(), persistent=False)
         fine, coarse = WIDTHS
         channels = denoiser.unet.config.in_channels
@@ -42,21 +52,48 @@ class ThingReader(nn.Module):
         nn.init.zeros_(self.says.weight)
         nn.init.zeros_(self.says.bias)
 
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, made: torch.Tensor, whose: np.ndarray, captions: Sequence[str], wrong: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, Figures]:
+        """What it loses that learns from true pictures; how little it reads what captions tell in (b, c, h, w) made
+        of them, by gradient as much as what else is wrong with these; and both as shares of what one would guess.
+
+        Args:
+            whose: (b,) the pictures that the captions are of.
+        """
+        some = [self._scenes[i] for i in torch.randint(len(self._scenes), (SEEN,))]
+        true = torch.from_numpy(self._prepared.latents(some)).float().to(made.device)
+        shown = self._showing(some).to(made.device)
+        learned, unread = self._missed(self._softened(true), shown, torch.ones_like(shown))
+        painted = made.detach().requires_grad_()
+        told = np.stack([self._things.told(i, caption) for i, caption in zip(whose, captions, strict=True)])
+        should = self._showing(whose.tolist()).to(made.device)
+        missed, unheard = self._missed(painted, should, torch.from_numpy(told).to(made.device))
+        # It is not to learn from what is made: both would agree on what no picture shows. Who guesses has nothing to
+        # teach; and of what is read already there is nothing to learn.
+        [worse] = torch.autograd.grad(missed, painted)
+        [slope] = torch.autograd.grad(wrong, made, retain_graph=True)
+        size = (1 - unread).clamp(min=0) * unheard.clamp(max=1) * slope.norm() / worse.norm().clamp(min=1e-12)
+        return learned, size * (worse * made).sum(), {"unread": unread, "unheard": unheard}
+
+    def _showing(self, pictures: Sequence[int]) -> torch.Tensor:
+        return torch.stack([self._shown[i] for i in pictures])
+
+    def said(self, latents: torch.Tensor) -> torch.Tensor:
         """(b, c, h, w) without noise → (b, n), above 0: more likely there than not."""
         denoiser = self._denoiser[0]
         timesteps = (MOST_NOISE * denoiser.timesteps(len(latents), 1.0)).long().to(latents.device)
         seen = F.adaptive_avg_pool2d(self.body(denoiser.disturbed(latents, timesteps)), PLACES)
         return self._usual + self.says(F.dropout(seen.flatten(1), DROPPED, self.training)).float()
 
-    def softened(self, latents: torch.Tensor) -> torch.Tensor:
+    def _softened(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents as far on the way to a blur as chance has it."""
         blurred = latents
         for _ in range(BLURS):
             blurred = F.avg_pool2d(F.pad(blurred, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
         return torch.lerp(latents, blurred, torch.rand_like(latents[:, :1, :1, :1]))
 
-    def missed(
+    def _missed(
         self, latents: torch.Tensor, shown: torch.Tensor, told: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """How little what is told is read in these latents, and as a share of how little one would guess it.
@@ -69,7 +106,7 @@ class ThingReader(nn.Module):
         everything = counts.sum().clamp(min=1)
         read, guessed = (
             (counts * F.binary_cross_entropy_with_logits(said, shown, reduction="none")).sum() / everything
-            for said in (self(latents), self._usual.expand_as(shown))
+            for said in (self.said(latents), self._usual.expand_as(shown))
         )
         return read, (read / guessed.clamp(min=1e-6)).detach()
 

@@ -1,15 +1,10 @@
-"""Twins of prepared pictures, and what is said of them in brief."""
+"""Twins among prepared pictures."""
 
 import numpy as np
-import torch
 
 from .people.looks import PHOTO
 from .people.twins import is_second
 from .prepared import Prepared
-from .things import phrases_of
-
-SPOKEN_OF = 0.4  # how often brief captions say something of hair, of the place and so on
-WITH = ("hair", "glasses")  # what one is “with”
 
 
 def twins_of(prepared: Prepared, chosen: np.ndarray) -> np.ndarray:
@@ -23,19 +18,6 @@ def twins_of(prepared: Prepared, chosen: np.ndarray) -> np.ndarray:
             place[record["twin"]] = i
     pairs = [(i, seconds[scene]) for scene, i in firsts.items() if scene in seconds and prepared.found[i]]
     return np.array(pairs, np.int64).reshape(-1, 2)
-
-
-def brief_caption(record: dict) -> str:
-    """The subject and some of what there is to be said of it, in any order: as people write prompts."""
-    said = []
-    for group, phrases in phrases_of(record).items():
-        phrase = phrases[int(torch.randint(len(phrases), ()))] if phrases else ""
-        if phrase and float(torch.rand(())) < SPOKEN_OF:
-            said.append(f"with {phrase}" if group in WITH else phrase)
-    joints = [(" ", ", ")[int(torch.randint(2, ()))] for _ in said]
-    parts = [joint + said[i] for joint, i in zip(joints, torch.randperm(len(said)).tolist(), strict=True)]
-    subject = record["captions"]["terse"].removesuffix(", photo")
-    return subject + "".join(parts)
 
 
 def scenes_of(prepared: Prepared, shown: np.ndarray) -> np.ndarray:

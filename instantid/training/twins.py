@@ -22,7 +22,6 @@ from torch import nn
 
 from .. import branches, bundles
 from ..errors import InvalidRequest
-from ..styles import NO_STYLE, load_styles
 from .adapters import fitting_adapter, is_adapters, plain_unet
 from .adversarial import GUIDANCE, SAMPLER, STEPS
 from .base import full_caption
@@ -39,14 +38,14 @@ from .starts import write_base
 from .tempering import FEW, temper
 from .text_reading import TextReader
 from .thing_reader import ThingReader
+from .twin_captions import TwinCaptions
 from .twin_foretelling import TwinForetelling
 from .twin_options import Options
-from .twin_pairs import brief_caption, scenes_of, twins_of
+from .twin_pairs import scenes_of, twins_of
 
 STRENGTHS = {(1.0, 1.0): 0.7, (1.0, 0.0): 0.1, (0.0, 1.0): 0.1, (0.0, 0.0): 0.1}  # of adapter and IdentityNet
 UNION = part_of(ALL_KINDS)
 MEASURED = 1000  # twins that tell how far such differ
-READ = 48  # true pictures that the reader of things learns from in a step
 
 
 class TwinsTask(nn.Module):
@@ -90,7 +89,7 @@ class TwinsTask(nn.Module):
                 f"{prepared.folder} holds no twins, of which this stage learns words. Make some: "
                 "python -m instantid data make FOLDER --twins, then prepare them."
             )
-        self._presets = {name: style for name, style in load_styles().items() if name != NO_STYLE}
+        self._captions = TwinCaptions(prepared.records, options)
         self._foretelling = TwinForetelling(prepared, self._twins)
         self._turning = LookTurning(prepared, chosen, self._faces.photo_of)
         if options.presets and not self._turning:
@@ -101,13 +100,10 @@ class TwinsTask(nn.Module):
         self._guide = self._open_guide(bundle) if options.mapped else None
         self.reader = None
         if options.read:
-            things = self._foretelling.things
-            scenes = [i for i in chosen if "twin" in prepared.records[i]]  # photos, and these in looks
-            self._shows = {int(i): torch.from_numpy(things.shown(i)) for i in scenes}
-            self.reader = ThingReader(denoiser, torch.stack([*self._shows.values()]).mean(dim=0))
+            self.reader = ThingReader(denoiser, prepared, self._foretelling.things, chosen)
         some = some_of(self._twins, MEASURED)
         differing = self._apart(some)
-        foretold = self._foretelling.apart(some, [self._in_full(pair) for pair in some])
+        foretold = self._foretelling.apart(some, [self._captions.in_full(pair) for pair in some])
         spread = differing.square().mean(dim=(0, 2, 3)) + LEAST_APART
         self.register_buffer("_spread", spread[:, None, None], persistent=False)
         # Words tell of brightness and colours, where twins differ most: not of what is fine, where all is by chance.
@@ -119,7 +115,7 @@ class TwinsTask(nn.Module):
         self._usual = {kind: float(size.mean()) + LEAST_APART for kind, size in self._usual.items()}
         if options.tempered:
             few = some[:FEW]
-            told = [self._in_full(pair) for pair in few]
+            told = [self._captions.in_full(pair) for pair in few]
             temper([denoiser.unet], lambda: self._made_of(few, told, (1.0, 1.0)), options.tempered)
 
     def _open_guide(self, bundle: Path) -> MapConditions:
@@ -162,43 +158,17 @@ class TwinsTask(nn.Module):
         if kind == "styled":
             told, wanted = self._in_presets(pairs)
         else:
-            told = [(self._caption(one), self._caption(other)) for one, other in pairs]
+            told = [self._captions.drawn(pair) for pair in pairs]
             wanted = self._apart(pairs) if kind == "twins" else self._foretelling.apart(pairs, told)
         made, was = self._made_of(pairs, told, strengths)
         wrong, common = self._differing(pairs, made, was, self._options.louder * wanted)
         wrong = wrong / self._usual[kind]
         figures = {"loss": wrong + self._options.keeping * common, kind: wrong, "common": common}
         if self.reader:
-            lost, read = self._read(pairs, told, made, wrong)
-            figures |= read | {"loss": figures["loss"] + lost}
+            texts = [text for each in zip(*told, strict=True) for text in each]
+            learned, unheard, read = self.reader(made, pairs.T.ravel(), texts, wrong)
+            figures |= read | {"loss": figures["loss"] + learned + self._options.read * unheard}
         return figures
-
-    def _read(
-        self, pairs: np.ndarray, told: Sequence[tuple[str, str]], made: torch.Tensor, wrong: torch.Tensor
-    ) -> tuple[torch.Tensor, Figures]:
-        """How little is read of what captions tell, in what is made of them, by gradient beside what is wrong there;
-        and what the reader loses that learns from true pictures; both also as shares of what one would guess."""
-        known = list(self._shows)
-        some = [known[i] for i in torch.randint(len(known), (READ,))]
-        true = self.reader.softened(torch.from_numpy(self._prepared.latents(some)).float().to(made.device))
-        shown = torch.stack([self._shows[i] for i in some]).to(made.device)
-        learned, unread = self.reader.missed(true, shown, torch.ones_like(shown))
-        painted = made.detach().requires_grad_()
-        whose, texts = pairs.T.ravel(), [text for each in zip(*told, strict=True) for text in each]
-        should = torch.stack([self._shows[i] for i in whose.tolist()]).to(made.device)
-        spoken = [self._foretelling.things.told(i, text) for i, text in zip(whose, texts, strict=True)]
-        missed, unheard = self.reader.missed(
-            painted, should, torch.from_numpy(np.stack(spoken)).to(made.device)
-        )
-        # The reader is not to learn from what is made: both would agree on what no picture shows. Who guesses has
-        # nothing to teach; and of what is read already there is nothing to learn.
-        [worse], [slope] = (
-            torch.autograd.grad(lost, of, retain_graph=True)
-            for lost, of in ((missed, painted), (wrong, made))
-        )
-        counts = (1 - unread).clamp(min=0) * unheard.clamp(max=1)
-        size = self._options.read * counts * slope.norm() / worse.norm().clamp(min=1e-12)
-        return learned + size * (worse * made).sum(), {"unread": unread, "unheard": unheard}
 
     def _apart(self, pairs: np.ndarray) -> torch.Tensor:
         """(n, c, h, w): how the first of these twins differs from the second."""
@@ -209,10 +179,10 @@ class TwinsTask(nn.Module):
         """Brief captions of twins, each two in one preset; and how what they say is foretold to differ there."""
         known = self._turning.looks
         looks = [known[i] for i in torch.randint(len(known), (len(pairs),))]
-        brief = [tuple(brief_caption(self._prepared.records[i]) for i in pair) for pair in pairs]
+        brief = [self._captions.brief(pair) for pair in pairs]
         wanted = self._turning.turned(self._foretelling.apart(pairs, brief), looks)
         told = [
-            tuple(self._presets[look].apply(caption, "")[0] for caption in two)
+            tuple(self._captions.in_preset(caption, look) for caption in two)
             for look, two in zip(looks, brief, strict=True)
         ]
         return told, wanted
@@ -257,7 +227,7 @@ class TwinsTask(nn.Module):
         """How far from before it makes something in one of the steps to a picture, by what it made until then."""
         denoiser = self.denoiser
         chosen, step = pairs[:, random.randrange(2)], random.randrange(len(STEPS))
-        texts = [self._other_caption(i, last=step > 1) for i in chosen]
+        texts = [self._captions.unchanging(i, last=step > 1) for i in chosen]
         given, maps = self._given(texts, pairs[:, 0], strengths), None
         if self._guide and random.random() < self._options.mapped:
             maps = chosen, self._guide.drawn(chosen)
@@ -316,27 +286,6 @@ class TwinsTask(nn.Module):
             for processor in unet.attn_processors.values():
                 if hasattr(processor, "scale"):
                     processor.scale = [strength]
-
-    def _in_full(self, pair: np.ndarray) -> tuple[str, str]:
-        """What two captions say at their longest."""
-        one, other = (full_caption(self._prepared.records[i]) for i in pair)
-        return one, other
-
-    def _caption(self, index: int) -> str:
-        brief = float(torch.rand(())) < self._options.brief
-        return (brief_caption if brief else full_caption)(self._prepared.records[index])
-
-    def _other_caption(self, index: int, *, last: bool) -> str:
-        """One that changes nothing: of a preset, or hardly any; in the last steps, when all is decided, its own."""
-        record = self._prepared.records[index]
-        subject = record["captions"]["terse"]
-        drawn = float(torch.rand(()))
-        if drawn < self._options.styled:
-            presets = list(self._presets.values())
-            return presets[int(torch.randint(len(presets), ()))].apply(subject, "")[0]
-        if last:
-            return self._caption(index)
-        return subject if drawn < (1 + self._options.styled) / 2 else ""
 
     def sheet(self) -> Image.Image | None:
         """The first of some twins, the second, and what the captions of both make of one noise."""
