@@ -30,7 +30,6 @@ from .decoder_options import Options
 from .denoising import Denoiser
 from .face_conditions import led
 from .face_judge import FaceJudge
-from .face_places import FacePlaces
 from .loop import Figures
 from .prepared import Prepared
 from .recognition import Recognition
@@ -90,12 +89,9 @@ class DecoderTask(nn.Module):
             torch.manual_seed(0)
             self.judge = patch_discriminator(len(denoiser.vae.config.block_out_channels) - 1)
         self._chosen = chosen[prepared.found[chosen]]
-        recognised = options.likeness or options.lifelike or options.in_place
+        recognised = options.likeness or options.lifelike
         self.recognition = Recognition(bundle, prepared, self._chosen) if recognised else None
         self.face_judge = FaceJudge(self.recognition.recogniser) if options.lifelike else None
-        self.face_places = None
-        if options.in_place:
-            self.face_places = FacePlaces(self.recognition.finder.detection_file, prepared.size)
         self._prepared, self._shown, self._options = prepared, shown, options
         self._defaults = bundles.open_bundle(bundle).defaults
         self._remembered: dict[tuple[Make, int], torch.Tensor] = {}  # by their first
@@ -138,9 +134,6 @@ class DecoderTask(nn.Module):
             faces = torch.from_numpy(self._prepared.embeddings[chosen]).to(shown.device)
             lost, found = self.recognition(shown, faces, chosen, places)
             loss, figures = loss + options.likeness * lost, figures | found
-        if options.in_place:
-            lost, figures["off"] = self.face_places(shown, places)
-            loss = loss + options.in_place * lost
         return {"loss": loss} | figures
 
     def sheet(self) -> Image.Image:

@@ -45,9 +45,3 @@ class Options(Frozen):
         ge=0,
         description="As realism, of faces alone, by what the face model sees; for squares that whole faces lie in.",
     )
-    in_place: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of keypoints being seen elsewhere than where they were asked for, by the bundle's face "
-        "detector, which must be OpenCV's; for squares that whole faces lie in.",
-    )

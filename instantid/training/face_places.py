@@ -14,9 +14,8 @@ from ..faces.finder import ATTEMPTS
 from .onnx_layers import read_layers
 
 STRIDES = (8, 16, 32)  # pixels between the places that YuNet says something of, at its three scales
-SIZE = ATTEMPTS[
-    0
-].size  # of pictures as the face finder looks at them first: half as large, it sees others by 3 %
+# Of pictures as the face finder looks at them first, pixels. Half as large, it sees some keypoints pixels away.
+SIZE = ATTEMPTS[0].size
 FAR = 0.05  # of the distance of keypoints from their middle: errors beyond count by their size, not by its square
 FOUND = 0.8  # the score from which on the finder takes something for a face
 
