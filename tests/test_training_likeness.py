@@ -142,6 +142,20 @@ def test_gradients_reach_the_unet_through_what_is_painted(bundle, prepared):
     assert len(learned) > 50
 
 
+def painted_with(task, monkeypatch, option, asked, learner):
+    """What pictures teach some weights, and their figures, with an option at 0 and at 2."""
+    told = []
+    for weight in (0.0, 2.0):
+        monkeypatch.setattr(task, "_options", task._options.model_copy(update={option: weight}))
+        task.zero_grad()
+        torch.manual_seed(0)
+        random.seed(0)
+        lost, figures = task._painted(asked, (1.0, 1.0))
+        lost.backward()
+        told.append((learner.grad.clone(), figures))
+    return told
+
+
 def test_faces_that_can_be_told_from_true_ones_teach_the_unet(bundle, prepared, monkeypatch):
     task = make_task(bundle, prepared, with_base=True, text_encoder=False, painted=1.0, lifelike=2.0)
     judge, asked = task.face_judge, [0, 1, 2, 3]
@@ -154,15 +168,8 @@ def test_faces_that_can_be_told_from_true_ones_teach_the_unet(bundle, prepared, 
         right.append(float(figures["faces_right"]))
     assert np.mean(right[-5:]) > 0.8
     assert not any(weight.grad is not None for weight in judge.mixtures.parameters())
-    slopes = []
-    for lifelike in (0.0, 2.0):
-        monkeypatch.setattr(task, "_options", task._options.model_copy(update={"lifelike": lifelike}))
-        task.zero_grad()
-        torch.manual_seed(0)
-        random.seed(0)
-        task._painted(asked, (1.0, 1.0))[0].backward()
-        slopes.append(task.denoiser.unet.conv_in.weight.grad.clone())
-    without, with_it = slopes
+    learner = task.denoiser.unet.conv_in.weight
+    (without, _), (with_it, _) = painted_with(task, monkeypatch, "lifelike", asked, learner)
     assert (with_it - without).norm() > 0.5 * without.norm()
     assert "faces_right" not in task._painted(asked, (1.0, 0.0))[1], "nobody said where faces are"
 
@@ -176,16 +183,9 @@ def test_faces_come_to_be_seen_where_they_were_asked_for(bundle, prepared, monke
         return made.mean(), torch.tensor(0.5)
 
     monkeypatch.setattr(FacePlaces, "forward", beside)
-    slopes = []
-    for weight in (0.0, 2.0):
-        monkeypatch.setattr(task, "_options", task._options.model_copy(update={"in_place": weight}))
-        task.zero_grad()
-        torch.manual_seed(0)
-        random.seed(0)
-        lost, figures = task._painted([0, 1, 2], (1.0, 1.0))
-        lost.backward()
-        slopes.append(task.denoiser.identitynet.conv_in.weight.grad.clone())
-    assert figures["off"] == 0.5 and not torch.equal(*slopes)
+    learner = task.denoiser.identitynet.conv_in.weight
+    (without, _), (with_it, figures) = painted_with(task, monkeypatch, "in_place", [0, 1, 2], learner)
+    assert figures["off"] == 0.5 and not torch.equal(without, with_it)
     assert (asked[0] == prepared.keypoints[task._chosen[:3]]).all()
     assert "off" not in task._painted([0, 1, 2], (1.0, 0.0))[1], "nobody said where faces are"
 

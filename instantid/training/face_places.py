@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from ..errors import BundleError
 from ..faces.finder import ATTEMPTS
-from .onnx_layers import read_layers
+from .onnx_layers import OnnxLayers
 
 STRIDES = (8, 16, 32)  # pixels between the places that YuNet says something of, at its three scales
 # Of pictures as the face finder looks at them first, pixels. Half as large, it sees some keypoints pixels away.
@@ -20,7 +19,7 @@ FAR = 0.05  # of the distance of keypoints from their middle: errors beyond coun
 FOUND = 0.8  # the score from which on the finder takes something for a face
 
 
-class FacePlaces(nn.Module):
+class FacePlaces(OnnxLayers):
     """YuNet, as layers that gradients go back through. It does not learn.
 
     Args:
@@ -33,20 +32,13 @@ class FacePlaces(nn.Module):
     """
 
     def __init__(self, file: Path, side: int):
-        super().__init__()
-        (self.layers, _), self._scale = read_layers(file), SIZE / side
-        outputs = 4 * len(STRIDES)
+        super().__init__(file)
+        self._scale, outputs = SIZE / side, 4 * len(STRIDES)
         if len(self.layers(torch.zeros(1, 3, 64, 64))) != outputs:
             raise BundleError(
                 f"{file} is no YuNet, which says {outputs} things of a picture. Where keypoints are seen can be "
                 "learned by that alone: set in_place to 0, or name a bundle whose face models are OpenCV's."
             )
-        self.eval().requires_grad_(False)
-        self.to(memory_format=torch.channels_last)
-
-    def train(self, mode: bool = True) -> "FacePlaces":
-        """It stays as it is."""
-        return super().train(False)
 
     def forward(self, pictures: torch.Tensor, keypoints: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """How far from where they should be keypoints are seen in (b, 3, h, w) RGB pictures, -1 to 1; and that in

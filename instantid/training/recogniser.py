@@ -9,12 +9,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..face_measures import SIDE, similarity
-from .onnx_layers import read_layers
+from .onnx_layers import OnnxLayers
 
 FIRST = 8  # nodes among which a model's own normalisation is looked for, as insightface does
 
 
-class Recogniser(nn.Module):
+class Recogniser(OnnxLayers):
     """Embeds faces in pictures. It does not learn.
 
     Args:
@@ -26,22 +26,15 @@ class Recogniser(nn.Module):
     """
 
     def __init__(self, file: Path):
-        super().__init__()
-        self.layers, names = read_layers(file)
+        super().__init__(file)
         # insightface's rule: models that came from MXNet subtract and divide by themselves.
         scales = all(
-            any(name.startswith(start) for name in names[:FIRST])
+            any(name.startswith(start) for name in self._names[:FIRST])
             for start in (("Sub", "_minus"), ("Mul", "_mul"))
         )
         self._middle, self._scale = (0.0, 1.0) if scales else (127.5, 127.5)
-        self.eval().requires_grad_(False)
-        self.to(memory_format=torch.channels_last)  # on CPUs twice as fast
         convolutions = (layer for layer in self.layers.modules() if isinstance(layer, nn.Conv2d))
         self._halving = [layer for layer in convolutions if max(layer.stride) > 1]
-
-    def train(self, mode: bool = True) -> "Recogniser":
-        """It stays as it is: its normalisation is of the pictures that it was trained on."""
-        return super().train(False)
 
     def forward(self, pictures: torch.Tensor, keypoints: np.ndarray) -> torch.Tensor:
         """(b, 3, h, w) RGB, -1 to 1, with (b, 5, 2) keypoints in pixels → (b, d) raw embeddings, float32."""

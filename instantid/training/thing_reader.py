@@ -79,7 +79,7 @@ class ThingReader(nn.Module):
     def _showing(self, pictures: Sequence[int]) -> torch.Tensor:
         return torch.stack([self._shown[i] for i in pictures])
 
-    def said(self, latents: torch.Tensor) -> torch.Tensor:
+    def _said(self, latents: torch.Tensor) -> torch.Tensor:
         """(b, c, h, w) without noise → (b, n), above 0: more likely there than not."""
         denoiser = self._denoiser[0]
         timesteps = (MOST_NOISE * denoiser.timesteps(len(latents), 1.0)).long().to(latents.device)
@@ -106,7 +106,7 @@ class ThingReader(nn.Module):
         everything = counts.sum().clamp(min=1)
         read, guessed = (
             (counts * F.binary_cross_entropy_with_logits(said, shown, reduction="none")).sum() / everything
-            for said in (self.said(latents), self._usual.expand_as(shown))
+            for said in (self._said(latents), self._usual.expand_as(shown))
         )
         return read, (read / guessed.clamp(min=1e-6)).detach()
 

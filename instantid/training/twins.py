@@ -165,7 +165,7 @@ class TwinsTask(nn.Module):
         wrong = wrong / self._usual[kind]
         figures = {"loss": wrong + self._options.keeping * common, kind: wrong, "common": common}
         if self.reader:
-            texts = [text for each in zip(*told, strict=True) for text in each]
+            texts = _in_turn(told)
             learned, unheard, read = self.reader(made, pairs.T.ravel(), texts, wrong)
             figures |= read | {"loss": figures["loss"] + learned + self._options.read * unheard}
         return figures
@@ -193,7 +193,7 @@ class TwinsTask(nn.Module):
         """What is made of the first captions and then of the second ones, (2n, c, h, w), out of the same noise; and
         what was before."""
         n, denoiser = len(pairs), self.denoiser
-        texts = [text for each in zip(*told, strict=True) for text in each]
+        texts = _in_turn(told)
         given = self._given(texts, np.tile(pairs[:, 0], 2), strengths)
         shape = (n, denoiser.unet.config.in_channels, denoiser.side, denoiser.side)
         latents = torch.zeros(2 * n, *shape[1:], device=denoiser.unet.device)
@@ -305,3 +305,8 @@ class TwinsTask(nn.Module):
         """Write base/unet and base/text_encoder."""
         denoiser = self.denoiser
         write_base(bundle, {"unet": plain_unet(denoiser.unet), "text_encoder": denoiser.text_encoder})
+
+
+def _in_turn(told: Sequence[tuple[str, str]]) -> list[str]:
+    """The first captions of all, then the second ones."""
+    return [text for each in zip(*told, strict=True) for text in each]
