@@ -1,6 +1,7 @@
 """The adversarial stage: the discriminator learns what is soft, and the painter learns of one that can tell."""
 
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from instantid.training.settings import Settings
 
 UNET = "base/unet/diffusion_pytorch_model.safetensors"
 BOTH = (1.0, 1.0)
+NOTHING = {"hair": None, "glasses": False, "expression": None}
+GREY = {"kind": "plain", "colours": [[0.5, 0.5, 0.5]]}
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +44,14 @@ def task(bundle, prepared):
 
 def make_task(bundle, prepared, **options):
     options = {"with_base": True, "text_encoder": False, "judged": 1.0} | options
-    return AdversarialTask(bundle, prepared, np.arange(9), np.arange(9, 12), Options(**options))
+    chosen, shown = np.split(np.arange(len(prepared)), [-3])
+    return AdversarialTask(bundle, prepared, chosen, shown, Options(**options))
 
 
 def test_it_learns_what_is_soft(task):
     torch.manual_seed(0)
     chosen = task._chosen[:8]
-    true, given, _ = task._told(chosen, BOTH)
+    true, given, *_ = task._told(chosen, BOTH)
     soft = F.avg_pool2d(F.pad(true, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     optimizer, told = torch.optim.Adam(task.discriminator.heads.parameters(), lr=2e-3), []
     for _ in range(30):
@@ -64,7 +68,7 @@ def test_it_learns_what_is_soft(task):
 @pytest.mark.parametrize(("says", "learns"), [(1.0, True), (-1.0, False)])
 def test_what_cannot_tell_teaches_nothing(task, monkeypatch, says, learns):
     """And what can teaches as much as the plain error would, which is large where noise is strong."""
-    true, given, _ = task._told(task._chosen[:4], BOTH)
+    true, given, *_ = task._told(task._chosen[:4], BOTH)
     made = true.clone().requires_grad_()
     asked = []
 
@@ -87,6 +91,32 @@ def test_what_cannot_tell_teaches_nothing(task, monkeypatch, says, learns):
     strength = float(task.denoiser.strength(torch.tensor([999])))
     assert sizes[0] == pytest.approx(2 * strength / (4 * true[0].numel() ** 0.5), rel=0.02)
     assert sizes[1] < sizes[0] / 2
+
+
+def test_what_captions_tell_is_to_be_read_in_what_is_made(bundle, tmp_path, monkeypatch):
+    """By a classifier of things; of captions that are left out nothing is asked."""
+    prepared, asked = make_prepared(tmp_path / "known", views=8, width=128), {}
+    latents.encode(prepared, bundles.open_bundle(bundle))
+    for number, known in enumerate(prepared.records):
+        figure = {"attributes": NOTHING | {"glasses": number % 2 == 0}, "clothes": None}
+        known.update(figures=[figure], background=GREY, caption=f"disc {number}", captions={})
+    for drop in (0.0, 1.0):
+        task = make_task(bundle, prepared, read=5, drop_text=drop, drop_both=0)
+        reader = Mock(wraps=task.reader.forward)
+        monkeypatch.setattr(task.reader, "forward", reader)
+        torch.manual_seed(0)
+        figures = task._made([0, 1, 2, 3], BOTH)
+        asked[drop] = reader.call_args.args[2]
+        assert {"unread", "unheard"} <= set(figures)
+        figures["loss"].backward()
+        assert task.reader.says.weight.grad.abs().max() > 0
+    assert asked[0.0] == [prepared.records[i]["caption"] for i in task._chosen[:4]]
+    assert asked[1.0] == [""] * 4
+
+
+def test_who_does_not_know_what_pictures_show_cannot_read(bundle, tmp_path):
+    with pytest.raises(InvalidRequest, match="set read: 0"):
+        make_task(bundle, make_prepared(tmp_path / "unknown", width=128), read=1)
 
 
 def test_pictures_begin_with_noise_alone(task, monkeypatch):

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from instantid.training import loop
 from instantid.training.checkpoints import CHECKPOINT, LOG, TrainingFailed, go_on, write_checkpoint
 from instantid.training.loop import examples, precision, train
 from instantid.training.settings import Settings
@@ -109,6 +110,24 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path):
     assert_same(kept(tmp_path / "stopped"), kept(tmp_path / "whole"))
     assert_same(weights(rest), weights(whole))
     assert_same(rest.saved[-1], whole.saved[-1])
+
+
+def test_now_and_then_a_task_is_tended_and_a_stopped_run_at_the_same_steps(tmp_path, monkeypatch):
+    class Tended(Line):
+        def tend(self) -> None:
+            tended.append(len(self.seen))
+            with torch.no_grad():
+                self.layer.weight.mul_(0.5)
+
+    tended: list[int] = []
+    monkeypatch.setattr(loop, "TEND_EVERY", 2)
+    whole = go(tmp_path / "whole", Tended(noise=0.3))
+    assert tended == [2, 4, 6]
+    for _ in range(3):
+        go(tmp_path / "stopped", Tended(noise=0.3), minutes=1e-9)
+    go(tmp_path / "stopped", Tended(noise=0.3))
+    assert_same(kept(tmp_path / "stopped"), kept(tmp_path / "whole"))
+    assert not torch.equal(go(tmp_path / "plain").layer.weight, whole.layer.weight)
 
 
 def test_when_the_time_is_up_it_pauses_and_another_call_goes_on(tmp_path):

@@ -1,11 +1,15 @@
 """Attention that heeds one token alone weighs several again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 from small_family import make_prepared, make_velocity_bundle
 
+from instantid import branches
+from instantid.training.adapters import attention_like_text, fresh_projector, learn_adapter
 from instantid.training.denoising import Denoiser
 from instantid.training.tempering import _heights, temper
 
@@ -14,7 +18,8 @@ LOUD = 400
 
 @pytest.fixture
 def denoiser(tmp_path):
-    return Denoiser(make_velocity_bundle(tmp_path / "bundle", make_prepared(tmp_path / "prepared")))
+    made = Denoiser(make_velocity_bundle(tmp_path / "bundle", make_prepared(tmp_path / "prepared")))
+    return made.requires_grad_(True)
 
 
 @pytest.fixture
@@ -36,17 +41,18 @@ def test_what_is_sure_of_one_token_weighs_several(denoiser, run):
         for name in loud:
             layers[name].to_k.weight.mul_(LOUD)
     was = _heights(layers, run)
-    assert all(was[name] > 8 for name in loud), was
+    assert all(was[name, 0] > 8 for name in loud), was
     before = {name: weights.clone() for name, weights in denoiser.unet.named_parameters()}
     told = temper([denoiser.unet], run, 8.0)
-    assert set(told) == {f"0.{name}" for name, height in was.items() if height > 8}
+    parts = {
+        f"{name}.to_{'k' if layers[name].is_cross_attention else 'q'}"
+        for (name, _), height in was.items()
+        if height > 8
+    }
+    assert set(told) == {f"0.{part}" for part in parts}
     assert all(height < 8.5 for height in _heights(layers, run).values())
     changed = {name for name, weights in denoiser.unet.named_parameters() if (weights != before[name]).any()}
-    parts = {
-        name.removeprefix("0."): "to_k" if layers[name.removeprefix("0.")].is_cross_attention else "to_q"
-        for name in told
-    }
-    assert changed == {f"{name}.{part}.weight" for name, part in parts.items()}
+    assert changed == {f"{part}.weight" for part in parts}
 
 
 def test_what_weighs_several_is_left_alone(denoiser, run):
@@ -54,6 +60,38 @@ def test_what_weighs_several_is_left_alone(denoiser, run):
         was = run()
         assert temper([denoiser.unet], run, 1000.0) == {}
         assert torch.equal(run(), was)
+
+
+def test_what_stays_is_not_tempered_and_what_an_adapter_adds_is(denoiser, run):
+    length, width = 16, denoiser.unet.config.cross_attention_dim
+    adapter = {
+        "image_proj": fresh_projector(length, width, inner=64),
+        "ip_adapter": attention_like_text(denoiser.unet),
+    }
+    branches.attach(denoiser.pipeline, [adapter])
+    denoiser.requires_grad_(False)
+    learn_adapter(denoiser.unet)
+    faces = torch.randn(4, length, generator=torch.Generator().manual_seed(0))
+
+    def with_faces():
+        latents = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        given = replace(denoiser.read([""] * 4), adapters=(faces[:, None, None],))
+        denoiser.predict(latents, torch.full((4,), 900), given)
+
+    layers = attentions(denoiser)
+    _, sure = [name for name in layers if name.endswith("attn2")][:2]
+    keys = layers[sure].processor.to_k_ip[0].weight
+    with torch.no_grad():
+        keys.mul_(LOUD)
+        layers[sure].to_k.weight.mul_(LOUD)
+    own, before = layers[sure].to_k.weight.clone(), keys.clone()
+    with torch.no_grad():
+        was = _heights(layers, with_faces)
+    assert was[sure, 0] > 8 and was[sure, 1] > 8
+    told = temper([denoiser.unet], with_faces, 8.0)
+    assert told[f"0.{sure}.processor.to_k_ip.0"] == was[sure, 1] and f"0.{sure}.to_k" not in told
+    assert torch.equal(layers[sure].to_k.weight, own), "the base does not learn here"
+    assert torch.allclose(keys, before * 8 / was[sure, 1])
 
 
 def test_sure_attention_hears_no_other_word_and_tempered_does(denoiser, run):

@@ -31,6 +31,7 @@ from .likeness import Options as LikenessOptions
 from .loop import Figures
 from .prepared import Prepared
 from .settings import Share
+from .thing_reader import READ, ThingReader
 
 SAMPLER = "LCM"
 # Of pictures. With more, faces stand higher than asked, several photos are worth no more than one, and a step takes
@@ -56,6 +57,7 @@ class Options(LikenessOptions):
         gt=0,
         description="How much more not being taken for a picture counts than the plain error, by gradient.",
     )
+    read: float = READ
 
 
 class Discriminator(nn.Module):
@@ -134,7 +136,7 @@ class AdversarialTask(LikenessTask):
     """Learns to paint in a few steps what is taken for a picture, and for a picture of whom it should be of."""
 
     name, sampler = "adversarial", SAMPLER
-    paces: ClassVar = {**LikenessTask.paces, "discriminator.": 8.0}
+    paces: ClassVar = {**LikenessTask.paces, "discriminator.": 8.0, "reader.": 6.0}
     stays = ("discriminator.backbone.",)
 
     def __init__(
@@ -143,6 +145,9 @@ class AdversarialTask(LikenessTask):
         super().__init__(bundle, prepared, chosen, shown, options)
         self.denoiser.require_velocity()
         self.discriminator = Discriminator(self.denoiser)
+        self.reader = None
+        if options.read:
+            self.reader = ThingReader(self.denoiser, prepared, chosen)
 
     def forward(self, indices: Sequence[int]) -> Figures:
         """The discriminator's loss; of what is made in one step, that it is told and how far it is from the picture;
@@ -157,7 +162,7 @@ class AdversarialTask(LikenessTask):
 
     def _made(self, indices: Sequence[int], strengths: tuple[float, float]) -> Figures:
         chosen = self._chosen[list(indices)]
-        latents, given, _ = self._told(chosen, strengths)
+        latents, given, _, captions = self._told(chosen, strengths)
         timesteps = self._timesteps(len(latents)).to(latents.device)
         # A picture begins with noise alone, of which the strongest here is not quite.
         begun = latents * (timesteps < STEPS[0])[:, None, None, None]
@@ -165,6 +170,9 @@ class AdversarialTask(LikenessTask):
         realism, told, figures = self._judged(latents, made, given, timesteps, chosen, strengths)
         kept = F.mse_loss(made, latents)
         loss = told + self._options.realism * realism + kept
+        if self.reader:
+            learned, unheard, read = self.reader(made, chosen, captions, kept)
+            figures, loss = figures | read, loss + learned + self._options.read * unheard
         return figures | {"loss": loss, "told": told.detach(), "kept": kept.detach()}
 
     def save(self, bundle: Path) -> None:

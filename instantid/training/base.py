@@ -12,9 +12,10 @@ from torch import nn
 from .conditions import without_text
 from .denoising import Denoiser, Noise
 from .loop import Figures
-from .prepared import Prepared
+from .prepared import Prepared, some_of
 from .sheets import lay_out
 from .starts import write_base
+from .tempering import FEW, TEMPERED, temper
 
 KINDS = {"full": 0.5, "short": 0.3, "terse": 0.2}  # of captions, and how often each is read
 
@@ -24,6 +25,7 @@ class Options(Noise):
 
     drop_text: float = Field(0.1, description="How often the text is left out, which guidance needs.")
     text_encoder: bool = Field(True, description="Train the first text encoder too. SDXL's is left alone.")
+    tempered: float = TEMPERED
 
 
 class BaseTask(nn.Module):
@@ -46,18 +48,27 @@ class BaseTask(nn.Module):
         self.denoiser.text_encoder.requires_grad_(options.text_encoder)
         self._prepared, self._chosen, self._shown, self._options = prepared, chosen, shown, options
 
+    def tend(self) -> None:
+        """Temper attention, if asked to."""
+        if self._options.tempered:
+            few = some_of(self._chosen, FEW)
+            temper([self.denoiser.unet], lambda: self._denoised(few), self._options.tempered)
+
     def __len__(self) -> int:
         return len(self._chosen)
 
     def forward(self, indices: Sequence[int]) -> Figures:
         """The denoising loss of these pictures."""
-        chosen, denoiser = self._chosen[list(indices)], self.denoiser
+        return {"loss": self._denoised(self._chosen[list(indices)])}
+
+    def _denoised(self, chosen: np.ndarray) -> torch.Tensor:
+        denoiser = self.denoiser
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
         records = [self._prepared.records[i] for i in chosen]
         conditions = denoiser.read([drawn_caption(record) for record in records], records)
         dropped = torch.rand(len(chosen), device=latents.device) < self._options.drop_text
         conditions = without_text(conditions, denoiser.read([""]), dropped)
-        return {"loss": denoiser.loss(latents, conditions, self._options)}
+        return denoiser.loss(latents, conditions, self._options)
 
     def sheet(self) -> Image.Image:
         """Pictures by captions; above them those that the captions are about."""

@@ -100,9 +100,15 @@ class IdentityTask(nn.Module):
             self._code = FaceCode(
                 denoiser.identitynet, self._foretelling, prepared.embeddings, photos(prepared, chosen)
             )
-        if options.tempered:
-            nets = [denoiser.identitynet, *([denoiser.unet] if options.with_base else [])]
-            temper(nets, self._make_some, options.tempered)
+        self.tend()
+
+    def tend(self) -> None:
+        """Temper attention, if asked to."""
+        nets = [self.denoiser.identitynet, self.denoiser.unet]
+        if self.guide:
+            nets.append(self.guide.net)
+        if self._options.tempered:
+            temper(nets, self._make_some, self._options.tempered)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -130,7 +136,7 @@ class IdentityTask(nn.Module):
             return self._worded(chosen, strengths)
         if not plain and random.random() < options.foretold:
             return self._foretold(chosen, strengths)
-        latents, given, _ = self._told(chosen, strengths)
+        latents, given, *_ = self._told(chosen, strengths)
         where = (
             None if plain else 1 + (options.face_weight - 1) * inside_faces(self._prepared, chosen, latents)
         )
@@ -138,13 +144,15 @@ class IdentityTask(nn.Module):
 
     def _told(
         self, chosen: np.ndarray, strengths: tuple[float, float]
-    ) -> tuple[torch.Tensor, Conditions, torch.Tensor]:
-        """Pictures' latents, what the UNet is told of them, and the (b, d) embeddings of whose faces."""
+    ) -> tuple[torch.Tensor, Conditions, torch.Tensor, list[str]]:
+        """Pictures' latents, what the UNet is told of them, the (b, d) embeddings of whose faces, and in which
+        words."""
         denoiser, options, (adapter, net) = self.denoiser, self._options, strengths
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
         device, b = latents.device, len(chosen)
         records = [self._prepared.records[i] for i in chosen]
-        conditions = denoiser.read([drawn_caption(record) for record in records], records)
+        captions = [drawn_caption(record) for record in records]
+        conditions = denoiser.read(captions, records)
         neither = torch.rand(b, device=device) < options.drop_both
         without = neither | (torch.rand(b, device=device) < options.drop_text)
         conditions = without_text(conditions, denoiser.read([""]), without)
@@ -157,7 +165,8 @@ class IdentityTask(nn.Module):
             given = self._in_its_place(given, *self._foretelling.latents(chosen, faces.cpu().numpy()))
         if random.random() < options.guided:
             given = self.guide.guided(given, chosen, self.guide.drawn(chosen), vary=True)
-        return latents, given, faces
+        heard = ["" if left_out else text for left_out, text in zip(without, captions, strict=True)]
+        return latents, given, faces, heard
 
     def _foretold(self, chosen: np.ndarray, strengths: tuple[float, float]) -> Figures:
         """The error of what is made of noise: beside that of each face, how far two faces in the same place
@@ -265,7 +274,10 @@ class IdentityTask(nn.Module):
             self.guide.save(bundle)
 
     def _make_some(self) -> None:
-        latents, given, _ = self._told(some_of(self._chosen, FEW), (1.0, 1.0))
+        chosen = some_of(self._chosen, FEW)
+        latents, given, *_ = self._told(chosen, (1.0, 1.0))
+        if self.guide:
+            given = self.guide.guided(given, chosen, self.guide.drawn(chosen))
         self.denoiser.loss(latents, given, self._options)
 
     def _in_its_place(self, given: Conditions, latents: torch.Tensor, inside: torch.Tensor) -> Conditions:

@@ -28,6 +28,7 @@ from .plain_attention import plain_attention
 from .settings import Settings
 
 Figures = dict[str, torch.Tensor]
+TEND_EVERY = 25  # steps
 
 
 class Task(Protocol):
@@ -40,6 +41,9 @@ class Task(Protocol):
 
     stays: Sequence[str]
     """Beginnings of the names of parameters that do not learn and that later bundles do not have; likewise."""
+
+    def tend(self) -> None:
+        """Called every so many steps, to set right what learning makes of weights; likewise."""
 
     def __len__(self) -> int:
         """How many examples there are."""
@@ -145,6 +149,8 @@ def train(
                 times[name] += 1
         step, counted = step + 1, counted + 1
         _refuse_nonsense(task, step, sums, settings)
+        if step % TEND_EVERY == 0 and hasattr(task, "tend"):
+            task.tend()
         if averaged:
             averaged.step(learned)
         now = time.monotonic()

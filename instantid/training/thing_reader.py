@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
+from ..errors import InvalidRequest
 from .denoising import Denoiser
 from .loop import Figures
 from .prepared import Prepared
@@ -23,21 +25,36 @@ DROPPED = 0.3
 SEEN = 48  # true pictures that it learns from in a step
 BLURS = 2  # by three places each
 MOST_NOISE = 0.3  # of the schedule, over what it sees
+READ = Field(
+    0.0,
+    ge=0,
+    description="How much it counts, by gradient, that what captions tell is not read in what is made of them by a "
+    "classifier that learns along; beside what else is wrong with it. Above 0, it needs data of rendered people.",
+)
 
 
 class ThingReader(nn.Module):
-    """Says of latents how likely they show each of some things.
+    """Says of latents how likely they show each of the things that pictures show.
 
     Args:
         denoiser: whose latents and noise.
-        things: of which it learns what `chosen` pictures of `prepared` show: twins, as photos and in looks.
+        chosen: of which pictures of `prepared` it learns.
+
+    Raises:
+        InvalidRequest: one of them does not tell what it shows, or shows several people.
     """
 
-    def __init__(self, denoiser: Denoiser, prepared: Prepared, things: Things, chosen: np.ndarray):
+    def __init__(self, denoiser: Denoiser, prepared: Prepared, chosen: np.ndarray):
         super().__init__()
         self._denoiser = [denoiser]  # in a list: its weights are the task's
-        self._prepared, self._things = prepared, things
-        self._scenes = [i for i in chosen.tolist() if "twin" in prepared.records[i]]
+        self._prepared = prepared
+        self._scenes = chosen.tolist()
+        if not all(len(prepared.records[i].get("figures", [])) == 1 for i in self._scenes):
+            raise InvalidRequest(
+                f"read needs to know what pictures show: rendered people, one in each. Not all of {prepared.folder} "
+                "are such: set read: 0, or make data with --together 0."
+            )
+        things = self._things = Things(prepared.records, chosen)
         self._shown = {i: torch.from_numpy(things.shown(i)) for i in self._scenes}
         often = torch.stack([*self._shown.values()]).mean(dim=0).clamp(1e-3, 1 - 1e-3)
         self.register_buffer("_usual", often.logit(), persistent=False)

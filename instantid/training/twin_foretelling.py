@@ -24,8 +24,8 @@ class TwinForetelling:
     """
 
     def __init__(self, prepared: Prepared, twins: np.ndarray):
-        self.things = Things(prepared.records, twins.ravel())
-        shown = np.stack([self.things.shown(i) for i in twins.ravel()]).reshape(*twins.shape, -1)
+        self._things = Things(prepared.records, twins.ravel())
+        shown = np.stack([self._things.shown(i) for i in twins.ravel()]).reshape(*twins.shape, -1)
         self._usual = shown.mean(axis=(0, 1))
         one, other = (prepared.latents(some).astype(np.float32) for some in twins.T)
         self._shape = one.shape[1:]
@@ -42,4 +42,4 @@ class TwinForetelling:
 
     def _told(self, index: int, caption: str) -> np.ndarray:
         """What is shown, with as much of everything as there is usually where a caption says nothing of it."""
-        return np.where(self.things.told(index, caption), self.things.shown(index), self._usual)
+        return np.where(self._things.told(index, caption), self._things.shown(index), self._usual)

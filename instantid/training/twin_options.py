@@ -5,6 +5,7 @@ from pydantic import Field
 from ..people import Frozen
 from .settings import Share
 from .tempering import TEMPERED
+from .thing_reader import READ
 
 
 class Options(Frozen):
@@ -28,12 +29,7 @@ class Options(Frozen):
         0.3,
         description="How often they are asked in the second step: there it is still decided what is painted.",
     )
-    read: float = Field(
-        0.0,
-        ge=0,
-        description="How much it counts, by gradient, that what captions tell is not read in what is made of them by "
-        "a classifier that learns along; beside what differs otherwise than foretold.",
-    )
+    read: float = READ
     tempered: float = TEMPERED
     keeping: float = Field(4.0, gt=0, description="Weight of what stays as it was, beside what words change.")
     faces: float = Field(

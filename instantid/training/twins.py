@@ -100,7 +100,8 @@ class TwinsTask(nn.Module):
         self._guide = self._open_guide(bundle) if options.mapped else None
         self.reader = None
         if options.read:
-            self.reader = ThingReader(denoiser, prepared, self._foretelling.things, chosen)
+            twin_scenes = np.array([i for i in chosen.tolist() if "twin" in prepared.records[i]])
+            self.reader = ThingReader(denoiser, prepared, twin_scenes)
         some = some_of(self._twins, MEASURED)
         differing = self._apart(some)
         foretold = self._foretelling.apart(some, [self._captions.in_full(pair) for pair in some])
@@ -113,10 +114,7 @@ class TwinsTask(nn.Module):
                 torch.manual_seed(0)  # a run that goes on measures the same
                 self._usual["styled"] = self._in_presets(some)[1].square()
         self._usual = {kind: float(size.mean()) + LEAST_APART for kind, size in self._usual.items()}
-        if options.tempered:
-            few = some[:FEW]
-            told = [self._captions.in_full(pair) for pair in few]
-            temper([denoiser.unet], lambda: self._made_of(few, told, (1.0, 1.0)), options.tempered)
+        self.tend()
 
     def _open_guide(self, bundle: Path) -> MapConditions:
         if not bundles.open_bundle(bundle).has(UNION):
@@ -138,6 +136,13 @@ class TwinsTask(nn.Module):
                 f"The teacher {self._options.teacher} is built otherwise than what learns; name a bundle that was "
                 "trained from the same beginning, or leave teacher empty."
             ) from error
+
+    def tend(self) -> None:
+        """Temper attention, if asked to."""
+        few = some_of(self._twins, FEW)
+        told = [self._captions.in_full(pair) for pair in few]
+        if self._options.tempered:
+            temper([self.denoiser.unet], lambda: self._made_of(few, told, (1.0, 1.0)), self._options.tempered)
 
     def __len__(self) -> int:
         return len(self._twins)
