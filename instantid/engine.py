@@ -192,7 +192,7 @@ class Engine:
                 words = styled(self.styles, request)
                 text = loaded.text(*words, self.plan)
                 notes += loaded.tuning.unused(*words)
-                notes += loaded.unmet(request.prompt, in_style=words[0] != request.prompt)
+                notes += loaded.unmet(request.prompt, request.style)
                 others = loaded.others(request, self.plan, self._finder)
             painter = Painter(
                 pipeline=loaded.pipeline,

@@ -54,16 +54,16 @@ class Models:
 
         return self._texts((prompt, negative_prompt, self.tuning.active), encode)
 
-    def unmet(self, prompt: str, *, in_style: bool) -> list[str]:
+    def unmet(self, prompt: str, style: str | None) -> list[str]:
         """What a prompt says that mini's text encoders were never taught, or that it hardly follows, in sentences.
 
         Not told where textual inversions are chosen: those bring words of their own.
 
         Args:
-            in_style: whether a style preset is put around it.
+            style: the preset that is put around it.
         """
-        small = self.bundle.trained and len(self.pipeline.tokenizer) == VOCABULARY
-        if not small:
+        trained = self.bundle.trained
+        if not trained or len(self.pipeline.tokenizer) != VOCABULARY:
             return []
         notes = []
         if never := _listed(unsaid(prompt)):
@@ -71,10 +71,10 @@ class Models:
                 f"This small model never met {never}: such words change little, and nothing as asked."
             )
         less = []
-        if hardly := _listed(shown(prompt, self.bundle.trained.words_miss)):
+        if hardly := _listed(shown(prompt, trained.words_miss)):
             less.append(f"knows {hardly}, but hardly paints it")
-        if in_style and (lost := _listed(shown(prompt, self.bundle.trained.words_miss_in_styles))):
-            less.append(f"paints {lost} faintly in a style, if at all; without one it does")
+        if lost := _listed(shown(prompt, trained.words_faint.get(style, ()))):
+            less.append(f"paints {lost} faintly in the style {style}, if at all; without it, it does")
         if less:
             notes.append(f"This small model {', and '.join(less)}.")
         return notes

@@ -1,5 +1,6 @@
 """The adversarial stage: the discriminator learns what is soft, and the painter learns of one that can tell."""
 
+import random
 import shutil
 from unittest.mock import Mock
 
@@ -130,6 +131,29 @@ def test_pictures_begin_with_noise_alone(task, monkeypatch):
     monkeypatch.setattr(task.denoiser, "made", made)
     task([0, 1])
     assert seen["latents"][0].abs().max() == 0 < seen["latents"][1].abs().max()
+
+
+def test_later_steps_go_on_from_what_it_made_itself(bundle, prepared, monkeypatch):
+    """As where pictures are made; what is made then need not be the picture that the caption is of."""
+    task = make_task(bundle, prepared, simulated=1.0)
+    true = task._told(task._chosen[:4], BOTH)[0]
+    lead, made = Mock(wraps=task.denoiser.lead), Mock(wraps=task.denoiser.made)
+    monkeypatch.setattr(task.denoiser, "lead", lead)
+    monkeypatch.setattr(task.denoiser, "made", made)
+    random.seed(0)
+    steps = set()
+    for _ in range(12):
+        torch.manual_seed(0)
+        figures = task._made([0, 1, 2, 3], BOTH)
+        until, [begun, _, timesteps, _] = lead.call_args.args[4], made.call_args.args
+        assert timesteps.tolist() == [STEPS[until]] * 4
+        assert not any(torch.equal(one, other) for one, other in zip(begun, true, strict=True))
+        assert not begun.requires_grad
+        steps.add(until)
+    assert steps == {1, 2, 3} and lead.call_args.kwargs["sampler"] == "LCM"
+    monkeypatch.setattr(task, "_judged", lambda _, made, *others: (0 * made.sum(), torch.tensor(0.0), {}))
+    figures = task._made([0, 1, 2, 3], BOTH)
+    assert float(figures["loss"].detach()) == 0 < float(figures["kept"])
 
 
 def test_half_of_the_looks_are_where_the_sampler_looks(task):

@@ -75,7 +75,7 @@ class Trained(BaseModel):
 
     `on`: what they saw, as in “trained on …”; `gives`: what to expect, as in “a face becomes …”; `command`, `date`,
     `commit`: how to do it again. `words_miss`: groups of words that were measured to change hardly anything;
-    `words_miss_in_styles`: those that change little where a style preset is asked for.
+    `words_faint`: by style preset those that change little in it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,7 +88,7 @@ class Trained(BaseModel):
     commit: Source
     gives: Source = "a rendered look-alike, not you"
     words_miss: tuple[WordGroup, ...] = ()
-    words_miss_in_styles: tuple[WordGroup, ...] = ()
+    words_faint: dict[str, tuple[WordGroup, ...]] = {}
 
 
 class StyleBlocks(BaseModel):

@@ -57,6 +57,11 @@ class Options(LikenessOptions):
         gt=0,
         description="How much more not being taken for a picture counts than the plain error, by gradient.",
     )
+    simulated: Share = Field(
+        0.0,
+        description="Share of these batches in which a later step goes on from what it made itself until then, as "
+        "where pictures are made: from true pictures alone it never learns to mend its own.",
+    )
     read: float = READ
 
 
@@ -163,17 +168,31 @@ class AdversarialTask(LikenessTask):
     def _made(self, indices: Sequence[int], strengths: tuple[float, float]) -> Figures:
         chosen = self._chosen[list(indices)]
         latents, given, _, captions = self._told(chosen, strengths)
-        timesteps = self._timesteps(len(latents)).to(latents.device)
-        # A picture begins with noise alone, of which the strongest here is not quite.
-        begun = latents * (timesteps < STEPS[0])[:, None, None, None]
+        simulated = random.random() < self._options.simulated
+        if simulated:
+            begun, timesteps = self._begun(given)
+        else:
+            timesteps = self._timesteps(len(latents)).to(latents.device)
+            # A picture begins with noise alone, of which the strongest here is not quite.
+            begun = latents * (timesteps < STEPS[0])[:, None, None, None]
         made = self.denoiser.made(begun, torch.randn_like(latents), timesteps, given)
         realism, told, figures = self._judged(latents, made, given, timesteps, chosen, strengths)
         kept = F.mse_loss(made, latents)
-        loss = told + self._options.realism * realism + kept
+        loss = told + self._options.realism * realism
+        if not simulated:  # which is not to become this very picture
+            loss = loss + kept
         if self.reader:
             learned, unheard, read = self.reader(made, chosen, captions, kept)
             figures, loss = figures | read, loss + learned + self._options.read * unheard
         return figures | {"loss": loss, "told": told.detach(), "kept": kept.detach()}
+
+    @torch.no_grad()
+    def _begun(self, given: Conditions) -> tuple[torch.Tensor, torch.Tensor]:
+        """What it makes itself in one to three steps, and the step that is next: DMD2's backward simulation
+        (2405.14867, section 4.5)."""
+        step = random.randrange(1, len(STEPS))
+        begun = self.denoiser.lead(given, given, len(STEPS), GUIDANCE, step, sampler=SAMPLER)
+        return begun, torch.full((len(begun),), STEPS[step], device=begun.device)
 
     def save(self, bundle: Path) -> None:
         """As the identity stage; and bundle.json says how pictures are made from now on."""
