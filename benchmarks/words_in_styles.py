@@ -54,9 +54,7 @@ def apart(engine: Engine, photos: list[str], style: str | None) -> dict[str, flo
 
 
 def painted(engine: Engine, photo: str, words: str, style: str | None) -> np.ndarray:
-    request = Request(
-        people=[Person(references=[photo])], prompt=f"a person {words}", style=style, seed=SEED
-    )
+    request = Request(people=[Person(references=[photo])], prompt=f"a person {words}", style=style, seed=SEED)
     return np.asarray(engine.generate(request).images[0], np.float32)
 
 

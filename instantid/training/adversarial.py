@@ -180,11 +180,11 @@ class AdversarialTask(LikenessTask):
         kept = F.mse_loss(made, latents)
         loss = told + self._options.realism * realism
         if not simulated:  # which is not to become this very picture
-            loss = loss + kept
+            loss, figures = loss + kept, figures | {"kept": kept.detach()}
         if self.reader:
             learned, unheard, read = self.reader(made, chosen, captions, kept)
             figures, loss = figures | read, loss + learned + self._options.read * unheard
-        return figures | {"loss": loss, "told": told.detach(), "kept": kept.detach()}
+        return figures | {"loss": loss, "told": told.detach()}
 
     @torch.no_grad()
     def _begun(self, given: Conditions) -> tuple[torch.Tensor, torch.Tensor]:

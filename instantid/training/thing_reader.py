@@ -38,23 +38,24 @@ class ThingReader(nn.Module):
 
     Args:
         denoiser: whose latents and noise.
-        chosen: of which pictures of `prepared` it learns.
+        chosen: of which pictures of `prepared` it learns: of rendered ones with one person. Of others nothing is
+            known or asked.
 
     Raises:
-        InvalidRequest: one of them does not tell what it shows, or shows several people.
+        InvalidRequest: there are no such pictures.
     """
 
     def __init__(self, denoiser: Denoiser, prepared: Prepared, chosen: np.ndarray):
         super().__init__()
         self._denoiser = [denoiser]  # in a list: its weights are the task's
         self._prepared = prepared
-        self._scenes = chosen.tolist()
-        if not all(len(prepared.records[i].get("figures", [])) == 1 for i in self._scenes):
+        self._scenes = [i for i in chosen.tolist() if len(prepared.records[i].get("figures", [])) == 1]
+        if not self._scenes:
             raise InvalidRequest(
-                f"read needs to know what pictures show: rendered people, one in each. Not all of {prepared.folder} "
-                "are such: set read: 0, or make data with --together 0."
+                f"{prepared.folder} holds no rendered pictures of one person: what others show nobody knows. Set "
+                "read: 0, or make data: python -m instantid data make FOLDER."
             )
-        things = self._things = Things(prepared.records, chosen)
+        things = self._things = Things(prepared.records, np.array(self._scenes))
         self._shown = {i: torch.from_numpy(things.shown(i)) for i in self._scenes}
         often = torch.stack([*self._shown.values()]).mean(dim=0).clamp(1e-3, 1 - 1e-3)
         self.register_buffer("_usual", often.logit(), persistent=False)
@@ -83,9 +84,8 @@ class ThingReader(nn.Module):
         shown = self._showing(some).to(made.device)
         learned, unread = self._missed(self._softened(true), shown, torch.ones_like(shown))
         painted = made.detach().requires_grad_()
-        told = np.stack([self._things.told(i, caption) for i, caption in zip(whose, captions, strict=True)])
-        should = self._showing(whose.tolist()).to(made.device)
-        missed, unheard = self._missed(painted, should, torch.from_numpy(told).to(made.device))
+        should, asked = self._asked(whose.tolist(), captions)
+        missed, unheard = self._missed(painted, should.to(made.device), asked.to(made.device))
         # It is not to learn from what is made: both would agree on what no picture shows. Who guesses has nothing to
         # teach; and of what is read already there is nothing to learn.
         [worse] = torch.autograd.grad(missed, painted)
@@ -95,6 +95,15 @@ class ThingReader(nn.Module):
 
     def _showing(self, pictures: Sequence[int]) -> torch.Tensor:
         return torch.stack([self._shown[i] for i in pictures])
+
+    def _asked(self, whose: Sequence[int], captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(b, n) what these pictures show, and which of it their captions tell."""
+        should, told = torch.zeros(2, len(whose), len(self._things))
+        for row, (picture, caption) in enumerate(zip(whose, captions, strict=True)):
+            if picture in self._shown:
+                should[row] = self._shown[picture]
+                told[row] = torch.from_numpy(self._things.told(picture, caption))
+        return should, told
 
     def _said(self, latents: torch.Tensor) -> torch.Tensor:
         """(b, c, h, w) without noise → (b, n), above 0: more likely there than not."""
@@ -117,12 +126,11 @@ class ThingReader(nn.Module):
 
         Args:
             shown: (b, n) 1 for things that should be there, 0 for those that should not.
-            told: (b, n) which of both count.
+            told: (b, n) 1 for those of both that count.
         """
-        counts = told.float()
-        everything = counts.sum().clamp(min=1)
+        everything = told.sum().clamp(min=1)
         read, guessed = (
-            (counts * F.binary_cross_entropy_with_logits(said, shown, reduction="none")).sum() / everything
+            (told * F.binary_cross_entropy_with_logits(said, shown, reduction="none")).sum() / everything
             for said in (self._said(latents), self._usual.expand_as(shown))
         )
         return read, (read / guessed.clamp(min=1e-6)).detach()
