@@ -332,3 +332,13 @@ class _with_latents:
 
     def __getattr__(self, name: str):
         return getattr(self._prepared, name)
+
+
+def test_its_attention_may_be_tempered_and_the_bases_stays(bundle, prepared):
+    nets = {}
+    for tempered in (0.0, 0.01):
+        task = task_for(bundle, prepared, tempered=tempered)
+        nets[tempered] = {name: weight.clone() for name, weight in task.named_parameters()}
+    changed = {name for name, weight in nets[0.0].items() if not torch.equal(weight, nets[0.01][name])}
+    assert changed and all(name.startswith("guide.net.") for name in changed)
+    assert all(name.endswith(("to_q.weight", "to_k.weight")) for name in changed)

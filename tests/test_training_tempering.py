@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
-from small_family import make_prepared, make_velocity_bundle
+from small_family import make_linear, make_prepared, make_velocity_bundle
 
 from instantid import branches
 from instantid.training.adapters import attention_like_text, fresh_projector, learn_adapter
+from instantid.training.base import BaseTask, Options
 from instantid.training.denoising import Denoiser
 from instantid.training.tempering import _heights, temper
 
@@ -107,3 +108,21 @@ def test_sure_attention_hears_no_other_word_and_tempered_does(denoiser, run):
         [slope] = torch.autograd.grad(run().square().mean(), weighed)
         heard.append(float(slope.norm() * weighed.norm()))  # of a change by so much of it
     assert np.isfinite(heard).all() and heard[1] > 2 * heard[0]
+
+
+def test_the_base_stage_tempers_on_the_way(tmp_path):
+    prepared = make_linear(tmp_path / "prepared", views=3)
+    bundle = make_velocity_bundle(tmp_path / "bundle", prepared)
+    task = BaseTask(bundle, prepared, np.arange(9), np.arange(2), Options(tempered=8.0))
+    layers = attentions(task.denoiser)
+    [name] = [name for name in layers if "mid_block" in name and name.endswith("attn2")]
+    keys = layers[name].to_k.weight
+    own = keys.detach().clone()
+    with torch.no_grad():
+        keys.mul_(LOUD)
+    task.tend()
+    with torch.no_grad():
+        loud = (keys / own).flatten()
+        heights = _heights(layers, lambda: task._denoised(np.arange(9)))
+    assert 1 < loud[0] < LOUD / 2 and torch.allclose(loud, loud[0].expand_as(loud), rtol=1e-3)
+    assert 6 < heights[name, 0] < 10

@@ -47,6 +47,7 @@ class BaseTask(nn.Module):
         self.denoiser.unet.requires_grad_(True)
         self.denoiser.text_encoder.requires_grad_(options.text_encoder)
         self._prepared, self._chosen, self._shown, self._options = prepared, chosen, shown, options
+        self.tend()
 
     def tend(self) -> None:
         """Temper attention, if asked to."""

@@ -18,9 +18,10 @@ from .conditions import without_text
 from .denoising import Denoiser, Noise
 from .loop import Figures
 from .map_conditions import ALL_KINDS, Kinds, MapConditions
-from .prepared import Prepared
+from .prepared import Prepared, some_of
 from .settings import Share
 from .sheets import lay_out
+from .tempering import FEW, TEMPERED, temper
 
 
 class Options(Noise):
@@ -33,6 +34,7 @@ class Options(Noise):
     drop_text: Share = Field(
         0.5, description="How often the text is left out, so that the map has to tell all."
     )
+    tempered: float = TEMPERED
 
 
 class ControlTask(nn.Module):
@@ -68,13 +70,23 @@ class ControlTask(nn.Module):
                 f"No picture in {prepared.folder} that is learned from has a map of {options.kinds[0]}: rendered "
                 "people have all kinds, photos have only canny."
             )
+        self.tend()
+
+    def tend(self) -> None:
+        """Temper attention, if asked to."""
+        if self._options.tempered:
+            few = some_of(self._chosen, FEW)
+            temper([self.guide.net], lambda: self._denoised(few), self._options.tempered)
 
     def __len__(self) -> int:
         return len(self._chosen)
 
     def forward(self, indices: Sequence[int]) -> Figures:
         """The denoising loss of these pictures, each told by some of its maps."""
-        chosen, denoiser = self._chosen[list(indices)], self.denoiser
+        return {"loss": self._denoised(self._chosen[list(indices)])}
+
+    def _denoised(self, chosen: np.ndarray) -> torch.Tensor:
+        denoiser = self.denoiser
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
         records = [self._prepared.records[i] for i in chosen]
         conditions = denoiser.read([drawn_caption(record) for record in records], records)
@@ -82,7 +94,7 @@ class ControlTask(nn.Module):
         conditions = without_text(conditions, denoiser.read([""]), dropped)
         told = self.guide.drawn(chosen)
         given = self.guide.guided(conditions, chosen, told, vary=True)
-        return {"loss": denoiser.loss(latents, given, self._options)}
+        return denoiser.loss(latents, given, self._options)
 
     def sheet(self) -> Image.Image | None:
         """The pictures; below, each kind of map and what it gives, what all give together, and what none gives."""
