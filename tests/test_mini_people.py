@@ -163,10 +163,10 @@ def test_words_that_it_never_met_or_hardly_follows_are_told(engine, strangers):
 
 
 @pytest.fixture(scope="module")
-def corners(engine, strangers):
-    """What is asked for → the mean colour of both upper corners, where no face is, of some pictures."""
+def painted(engine, strangers):
+    """What is asked for → the mean of some pictures, (s, s, 3)."""
 
-    def seen(words: str, style: str | None = None) -> np.ndarray:
+    def painted(words: str, style: str | None = None) -> np.ndarray:
         made = []
         for number in range(4):
             face = Face(
@@ -175,39 +175,48 @@ def corners(engine, strangers):
             request = Request(
                 people=[Person(references=[face])], prompt=f"a person, {words}", style=style, seed=number
             )
-            picture = np.asarray(engine.generate(request).images[0], np.float32)
-            side = len(picture) // 6
-            made.append(
-                (picture[4:side, 4:side].mean(axis=(0, 1)) + picture[4:side, -side:-4].mean(axis=(0, 1))) / 2
-            )
+            made.append(np.asarray(engine.generate(request).images[0], np.float32))
         return np.mean(made, axis=0)
 
-    return seen
+    return painted
+
+
+def corners(picture):
+    """The mean colour of both upper ones, where no face is."""
+    side = len(picture) // 6
+    return (picture[4:side, 4:side].mean(axis=(0, 1)) + picture[4:side, -side:-4].mean(axis=(0, 1))) / 2
+
+
+def crown(picture):
+    """The mean colour above the middle of faces, where hair is."""
+    side = len(picture) // 6
+    return picture[4:side, 2 * side : -2 * side].mean(axis=(0, 1))
 
 
 def greenness(colour):
     return 2 * colour[1] - colour[0] - colour[2]
 
 
-def test_words_choose_where_somebody_is(corners):
+def test_words_choose_where_somebody_is(painted):
     garden, snow, sunset, night = (
-        corners(words) for words in ("in a garden", "in the snow", "at sunset", "at night")
+        corners(painted(words)) for words in ("in a garden", "in the snow", "at sunset", "at night")
     )
     assert greenness(garden) > greenness(snow) + 40, "with the sky above it"
     assert sunset[0] > sunset[2] + 25, "red rather than blue"
     assert snow.mean() > garden.mean() + 20 and snow.mean() > night.mean() + 80
 
 
-def test_words_choose_hair(corners):
-    blonde, black = corners("with long blonde hair"), corners("with long black hair")
-    assert blonde.mean() > black.mean() + 30
+def test_words_choose_hair(painted):
+    blonde, black, red = (crown(painted(f"with long {colour} hair")) for colour in ("blonde", "black", "red"))
+    assert blonde.mean() > black.mean() + 60
+    assert red[0] > red[2] + 60 and red[1] < blonde[1] - 30
 
 
-def test_in_the_style_that_the_page_begins_with_words_choose_something_too(corners):
+def test_in_the_style_that_the_page_begins_with_words_choose_something_too(painted):
     garden, snow, night = (
-        corners(words, "Watercolor") for words in ("in a garden", "in the snow", "at night")
+        corners(painted(words, "Watercolor")) for words in ("in a garden", "in the snow", "at night")
     )
     assert greenness(garden) > greenness(snow) + 30
     assert snow.mean() > night.mean() + 60
-    blonde, black = (corners(f"with {colour} hair", "Watercolor") for colour in ("blonde", "black"))
-    assert blonde[0] > black[0] + 30
+    blonde, black = (crown(painted(f"with {colour} hair", "Watercolor")) for colour in ("blonde", "black"))
+    assert blonde.mean() > black.mean() + 60

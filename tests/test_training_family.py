@@ -172,6 +172,22 @@ def test_weights_in_another_layout_are_not_blended(plan, tmp_path):
     assert not (tmp_path / "between").exists()
 
 
+def test_controlnets_may_be_louder(plan, tmp_path):
+    """What they add is so many times as much; everything else is as it was."""
+    bundle, louder = bundles.open_bundle(plan.start), {"identitynet": 1.5}
+    laid = bundles.open_bundle(blend(bundle, bundle, {}, tmp_path / "louder", louder=louder))
+    was, now = (
+        load_file(each.require("identitynet") / "diffusion_pytorch_model.safetensors")
+        for each in (bundle, laid)
+    )
+    told = {name for name in was if name.startswith(("controlnet_down_blocks.", "controlnet_mid_block."))}
+    assert told < was.keys() == now.keys()
+    for name, weight in was.items():
+        assert torch.allclose(now[name], weight * (1.5 if name in told else 1)), name
+    with pytest.raises(InvalidRequest, match="base cannot be louder"):
+        blend(bundle, bundle, {}, tmp_path / "again", louder={"base": 2})
+
+
 def test_several_processes_learn_what_one_would(plan, tmp_path):
     told = []
     stage = plan.stages[0].model_copy(update={"settings": Settings(**QUICK | {"log_every": 1})})

@@ -1,6 +1,7 @@
 """Weights part of the way from what a run began with to what it came to: WiSE-FT (Wortsman et al. 2022, 2109.01903).
 
-What is learned late costs some of what was known; between the two lies most of both.
+What is learned late costs some of what was known; between the two lies most of both. And ControlNets turned up, where
+strength 1 leads less than it could.
 """
 
 import shutil
@@ -19,18 +20,28 @@ from .identity import ADAPTER
 from .starts import lay_out
 
 Weights = Mapping[str, torch.Tensor]
+OUT = ("controlnet_down_blocks.", "controlnet_mid_block.")  # the layers by which a ControlNet speaks
 
 
-def blend(begun: Bundle, trained: Bundle, shares: Mapping[str, float], folder: Path) -> Path:
+def blend(
+    begun: Bundle,
+    trained: Bundle,
+    shares: Mapping[str, float],
+    folder: Path,
+    *,
+    louder: Mapping[str, float] | None = None,
+) -> Path:
     """Lay out a bundle, whole or not at all, whose weights are so much of the way, 0 to 1, from one to the other.
 
     Weights that `begun` has not, or in another shape, are `trained`'s; so is all that is no weight.
 
     Args:
         shares: by part, as in `Bundle.sources`; other parts are as they were trained.
+        louder: by ControlNet, how many times as strong what it adds is then.
 
     Raises:
-        InvalidRequest: one of the two has no such part in a folder of its own, or its files are called otherwise.
+        InvalidRequest: one of the two has no such part in a folder of its own, its files are called otherwise, or
+            what should be louder is no ControlNet.
     """
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -56,7 +67,23 @@ def blend(begun: Bundle, trained: Bundle, shares: Mapping[str, float], folder: P
                     "the same layout."
                 )
             save_file(_between(load_file(other), load_file(file), share), file, metadata={"format": "pt"})
+    for part, factor in (louder or {}).items():
+        _amplify(laid, part, factor)
     return unfinished.rename(folder)
+
+
+def _amplify(laid: Bundle, part: str, factor: float) -> None:
+    for file in laid.require(part).rglob("*.safetensors") if laid.has(part) else ():
+        weights = load_file(file)
+        out = {
+            name: (weight * factor).to(weight.dtype)
+            for name, weight in weights.items()
+            if name.startswith(OUT)
+        }
+        if out:
+            save_file(weights | out, file, metadata={"format": "pt"})
+            return
+    raise InvalidRequest(f"{part} cannot be louder: it is no ControlNet of this bundle. Leave it out.")
 
 
 def _inside(path: Path, folder: Path) -> bool:

@@ -57,6 +57,10 @@ class StagePlan(Frozen):
         description="How much of the way, from what the plan began with to what this stage came to, a part's weights "
         "lie that are gone on with; of parts that are not named: all. Of what learning costs there is less half-way.",
     )
+    louder: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="How many times as strong ControlNets are then, where strength 1 leads less than it could.",
+    )
 
     @property
     def name(self) -> str:
@@ -185,13 +189,14 @@ def train_family(
                 bundles.open_bundle(run.out / "bundle"),
                 stage.blended,
                 Path(source),
+                louder=stage.louder,
             )
     return Path(source)
 
 
 def _outcome(stage: StagePlan, folder: Path) -> Path:
     """The bundle that is gone on with."""
-    return folder / stage.name / ("blended" if stage.blended else "bundle")
+    return folder / stage.name / ("blended" if stage.blended or stage.louder else "bundle")
 
 
 def _data(plan: Plan, folder: Path, device: str, workers: int, tell: Tell) -> Prepared:
