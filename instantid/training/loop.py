@@ -150,7 +150,8 @@ def train(
         step, counted = step + 1, counted + 1
         _refuse_nonsense(task, step, sums, settings)
         if step % TEND_EVERY == 0 and hasattr(task, "tend"):
-            task.tend()
+            with accelerator.autocast():
+                task.tend()
         if averaged:
             averaged.step(learned)
         now = time.monotonic()
