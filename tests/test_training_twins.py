@@ -19,7 +19,7 @@ from instantid.training.bundle_file import name_part
 from instantid.training.denoising import Denoiser
 from instantid.training.loop import train
 from instantid.training.people import words
-from instantid.training.prepared import Example, Prepared, write_piece
+from instantid.training.prepared import Example, Prepared, some_of, write_piece
 from instantid.training.settings import Settings
 from instantid.training.twin_foretelling import TwinForetelling
 from instantid.training.twin_pairs import twins_of
@@ -341,6 +341,12 @@ def test_faces_may_count_more_in_what_stays(bundle, prepared):
     counts = task._counts(task._twins[:2, 0], torch.zeros(2, 4, 8, 8))
     assert counts.shape == (2, 1, 8, 8) and set(counts.unique().tolist()) == {1.0, 5.0}
     assert (counts[:, 0, 4, 4] == 5).all() and (counts[:, 0, 0, 0] == 1).all()
+
+
+def test_of_some_twins_the_first_stays_the_first():
+    pairs = np.stack([np.arange(40, 20, -1), np.arange(20)], axis=1)
+    drawn = some_of(pairs, 5)
+    assert drawn.shape == (5, 2) and all((pairs == pair).all(axis=1).any() for pair in drawn)
 
 
 def test_what_captions_tell_is_read_in_what_is_made(bundle, prepared, tmp_path):

@@ -223,4 +223,4 @@ def _write_beside(
 def some_of(chosen: np.ndarray, most: int) -> np.ndarray:
     """At most so many of the pictures, in order; always the same ones. Drawn: at even steps stand photos alone where
     each has as many looks."""
-    return np.sort(np.random.default_rng(0).permutation(chosen)[:most])
+    return chosen[np.sort(np.random.default_rng(0).permutation(len(chosen))[:most])]
