@@ -52,7 +52,7 @@ def make_task(bundle, prepared, **options):
 def test_it_learns_what_is_soft(task):
     torch.manual_seed(0)
     chosen = task._chosen[:8]
-    true, given, *_ = task._told(chosen, BOTH)
+    true, given, _ = task._told(chosen, BOTH)
     soft = F.avg_pool2d(F.pad(true, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     optimizer, told = torch.optim.Adam(task.discriminator.heads.parameters(), lr=2e-3), []
     for _ in range(30):
@@ -69,7 +69,7 @@ def test_it_learns_what_is_soft(task):
 @pytest.mark.parametrize(("says", "learns"), [(1.0, True), (-1.0, False)])
 def test_what_cannot_tell_teaches_nothing(task, monkeypatch, says, learns):
     """And what can teaches as much as the plain error would, which is large where noise is strong."""
-    true, given, *_ = task._told(task._chosen[:4], BOTH)
+    true, given, _ = task._told(task._chosen[:4], BOTH)
     made = true.clone().requires_grad_()
     asked = []
 

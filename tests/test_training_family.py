@@ -14,6 +14,7 @@ from instantid.adapter_file import read_adapter
 from instantid.errors import InvalidRequest
 from instantid.training import family, runs, several
 from instantid.training.blending import blend
+from instantid.training.bundle_file import describe
 from instantid.training.checkpoints import TrainingFailed, steps_done
 from instantid.training.people.orders import read_order
 from instantid.training.prepared import Prepared
@@ -186,6 +187,13 @@ def test_controlnets_may_be_louder(plan, tmp_path):
         assert torch.allclose(now[name], weight * (1.5 if name in told else 1)), name
     with pytest.raises(InvalidRequest, match="base cannot be louder"):
         blend(bundle, bundle, {}, tmp_path / "again", louder={"base": 2})
+    other = shutil.copytree(plan.start, tmp_path / "other")
+    net = bundle.require("identitynet") / "diffusion_pytorch_model.safetensors"
+    before = net.read_bytes()
+    describe(other, "identitynet", str(net.parent))  # where it lies, as large bundles have it
+    with pytest.raises(InvalidRequest, match="identitynet cannot be louder"):
+        blend(bundle, bundles.open_bundle(other), {}, tmp_path / "elsewhere", louder=louder)
+    assert net.read_bytes() == before, "it is somebody else's, too"
 
 
 def test_several_processes_learn_what_one_would(plan, tmp_path):

@@ -167,7 +167,7 @@ class AdversarialTask(LikenessTask):
 
     def _made(self, indices: Sequence[int], strengths: tuple[float, float]) -> Figures:
         chosen = self._chosen[list(indices)]
-        latents, given, _, captions = self._told(chosen, strengths)
+        latents, given, captions = self._told(chosen, strengths)
         simulated = random.random() < self._options.simulated
         if simulated:
             begun, timesteps = self._begun(given)

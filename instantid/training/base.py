@@ -51,9 +51,8 @@ class BaseTask(nn.Module):
 
     def tend(self) -> None:
         """Temper attention, if asked to."""
-        if self._options.tempered:
-            few = some_of(self._chosen, FEW)
-            temper([self.denoiser.unet], lambda: self._denoised(few), self._options.tempered)
+        few = some_of(self._chosen, FEW)
+        temper([self.denoiser.unet], lambda: self._denoised(few), self._options.tempered)
 
     def __len__(self) -> int:
         return len(self._chosen)

@@ -47,7 +47,7 @@ def blend(
     shutil.rmtree(unfinished, ignore_errors=True)
     laid = bundles.open_bundle(lay_out(trained, unfinished))
     for part, share in shares.items():
-        if not (begun.has(part) and laid.has(part) and _inside(laid.require(part), unfinished)):
+        if not (begun.has(part) and _own(laid, part)):
             raise InvalidRequest(
                 f"{part} cannot be blended: {begun.name} or the folder of {trained.name} has none. Leave it out; "
                 f"there are: {', '.join(laid.sources)}."
@@ -73,7 +73,8 @@ def blend(
 
 
 def _amplify(laid: Bundle, part: str, factor: float) -> None:
-    for file in laid.require(part).rglob("*.safetensors") if laid.has(part) else ():
+    amplified = False
+    for file in laid.require(part).rglob("*.safetensors") if _own(laid, part) else ():
         weights = load_file(file)
         out = {
             name: (weight * factor).to(weight.dtype)
@@ -82,12 +83,16 @@ def _amplify(laid: Bundle, part: str, factor: float) -> None:
         }
         if out:
             save_file(weights | out, file, metadata={"format": "pt"})
-            return
-    raise InvalidRequest(f"{part} cannot be louder: it is no ControlNet of this bundle. Leave it out.")
+            amplified = True
+    if not amplified:
+        raise InvalidRequest(
+            f"{part} cannot be louder: it is no ControlNet in this bundle's folder. Leave it out."
+        )
 
 
-def _inside(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
+def _own(laid: Bundle, part: str) -> bool:
+    """Whether a part lies in the bundle's own folder: what is only named there, where it lies, is others', too."""
+    return laid.has(part) and laid.require(part).resolve().is_relative_to(laid.folder.resolve())
 
 
 def _between(old: Weights, new: Weights, share: float) -> dict[str, torch.Tensor]:

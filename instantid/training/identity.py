@@ -107,8 +107,7 @@ class IdentityTask(nn.Module):
         nets = [self.denoiser.identitynet, self.denoiser.unet]
         if self.guide:
             nets.append(self.guide.net)
-        if self._options.tempered:
-            temper(nets, self._make_some, self._options.tempered)
+        temper(nets, self._make_some, self._options.tempered)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -136,7 +135,7 @@ class IdentityTask(nn.Module):
             return self._worded(chosen, strengths)
         if not plain and random.random() < options.foretold:
             return self._foretold(chosen, strengths)
-        latents, given, *_ = self._told(chosen, strengths)
+        latents, given, _ = self._told(chosen, strengths)
         where = (
             None if plain else 1 + (options.face_weight - 1) * inside_faces(self._prepared, chosen, latents)
         )
@@ -144,9 +143,8 @@ class IdentityTask(nn.Module):
 
     def _told(
         self, chosen: np.ndarray, strengths: tuple[float, float]
-    ) -> tuple[torch.Tensor, Conditions, torch.Tensor, list[str]]:
-        """Pictures' latents, what the UNet is told of them, the (b, d) embeddings of whose faces, and in which
-        words."""
+    ) -> tuple[torch.Tensor, Conditions, list[str]]:
+        """Pictures' latents, what the UNet is told of them, and in which words."""
         denoiser, options, (adapter, net) = self.denoiser, self._options, strengths
         latents = torch.from_numpy(self._prepared.latents(chosen)).float().to(denoiser.unet.device)
         device, b = latents.device, len(chosen)
@@ -165,8 +163,8 @@ class IdentityTask(nn.Module):
             given = self._in_its_place(given, *self._foretelling.latents(chosen, faces.cpu().numpy()))
         if random.random() < options.guided:
             given = self.guide.guided(given, chosen, self.guide.drawn(chosen), vary=True)
-        heard = ["" if left_out else text for left_out, text in zip(without, captions, strict=True)]
-        return latents, given, faces, heard
+        heard = ["" if left_out else text for left_out, text in zip(without.tolist(), captions, strict=True)]
+        return latents, given, heard
 
     def _foretold(self, chosen: np.ndarray, strengths: tuple[float, float]) -> Figures:
         """The error of what is made of noise: beside that of each face, how far two faces in the same place
@@ -275,7 +273,7 @@ class IdentityTask(nn.Module):
 
     def _make_some(self) -> None:
         chosen = some_of(self._chosen, FEW)
-        latents, given, *_ = self._told(chosen, (1.0, 1.0))
+        latents, given, _ = self._told(chosen, (1.0, 1.0))
         if self.guide:
             given = self.guide.guided(given, chosen, self.guide.drawn(chosen))
         self.denoiser.loss(latents, given, self._options)

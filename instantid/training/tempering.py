@@ -35,11 +35,13 @@ def temper(nets: Sequence[nn.Module], run: Callable[[], object], most: float) ->
 
     Args:
         run: lets the nets make something usual, with adapters on.
-        most: by how much, in the mean, a query's largest logit may stand above the mean of all.
+        most: by how much, in the mean, a query's largest logit may stand above the mean of all. 0: by any.
 
     Returns:
         By how much it did where it was more, by the name of the layer whose weights are scaled.
     """
+    if not most:
+        return {}
     every = nn.ModuleList(nets).named_modules()
     layers, above = {name: layer for name, layer in every if isinstance(layer, Attention)}, {}
     for _ in range(ROUNDS):

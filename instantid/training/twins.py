@@ -141,8 +141,7 @@ class TwinsTask(nn.Module):
         """Temper attention, if asked to."""
         few = some_of(self._twins, FEW)
         told = [self._captions.in_full(pair) for pair in few]
-        if self._options.tempered:
-            temper([self.denoiser.unet], lambda: self._made_of(few, told, (1.0, 1.0)), self._options.tempered)
+        temper([self.denoiser.unet], lambda: self._made_of(few, told, (1.0, 1.0)), self._options.tempered)
 
     def __len__(self) -> int:
         return len(self._twins)
