@@ -137,6 +137,12 @@ class _Head(nn.Module):
         return self.out(seen) + fits / WIDTH**0.5
 
 
+@torch.no_grad()
+def made_until(step: int, denoiser: Denoiser, given: Conditions) -> torch.Tensor:
+    """What is made in so many of the steps to a picture, (b, c, h, w) latents without noise."""
+    return denoiser.lead(given, given, len(STEPS), GUIDANCE, step, sampler=SAMPLER)
+
+
 class AdversarialTask(LikenessTask):
     """Learns to paint in a few steps what is taken for a picture, and for a picture of whom it should be of."""
 
@@ -186,12 +192,11 @@ class AdversarialTask(LikenessTask):
             figures, loss = figures | read, loss + learned + self._options.read * unheard
         return figures | {"loss": loss, "told": told.detach()}
 
-    @torch.no_grad()
     def _begun(self, given: Conditions) -> tuple[torch.Tensor, torch.Tensor]:
         """What it makes itself in one to three steps, and the step that is next: DMD2's backward simulation
         (2405.14867, section 4.5)."""
         step = random.randrange(1, len(STEPS))
-        begun = self.denoiser.lead(given, given, len(STEPS), GUIDANCE, step, sampler=SAMPLER)
+        begun = made_until(step, self.denoiser, given)
         return begun, torch.full((len(begun),), STEPS[step], device=begun.device)
 
     def save(self, bundle: Path) -> None:

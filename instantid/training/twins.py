@@ -23,7 +23,7 @@ from torch import nn
 from .. import branches, bundles
 from ..errors import InvalidRequest
 from .adapters import fitting_adapter, is_adapters, plain_unet
-from .adversarial import GUIDANCE, SAMPLER, STEPS
+from .adversarial import GUIDANCE, STEPS, made_until
 from .base import full_caption
 from .conditions import Conditions
 from .denoising import LEAST_APART, Denoiser
@@ -237,8 +237,7 @@ class TwinsTask(nn.Module):
             maps = chosen, self._guide.drawn(chosen)
         if step:
             led_by = given if maps is None else self._guide.guided(given, *maps)
-            with torch.no_grad():
-                latents = denoiser.lead(led_by, led_by, len(STEPS), GUIDANCE, step, sampler=SAMPLER)
+            latents = made_until(step, denoiser, led_by)
         else:
             channels, side = denoiser.unet.config.in_channels, denoiser.side
             latents = torch.zeros(len(pairs), channels, side, side, device=denoiser.unet.device)
